@@ -1,0 +1,1 @@
+"""The stages that turn audio into codes, phonemes and speaker prompts."""

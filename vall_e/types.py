@@ -1,0 +1,219 @@
+"""Frozen records, units and errors that every room of the package shares.
+
+Units are in the names: `_s` seconds, `_hz` hertz, `_samples` samples at the recording's own rate, `_frames` codec
+frames. Codes are `[K,T]` = [levels, frames] everywhere. This module imports the standard library and numpy only.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path, PurePosixPath
+
+AUDIO_EXTENSIONS = frozenset(
+    ".wav .flac .ogg .oga .opus .mp3 .m4a .aac .webm .mp4 .mkv .mov .wma .aiff .aif .aifc .au .caf .w64 .amr".split()
+)
+UNKNOWN_SPEAKER = "unknown"
+MAX_NAME_BYTES = 255  # of one path component, on the file systems in common use
+
+
+class VallEError(Exception):
+    """Base of the errors that are told to the user in one line, without a traceback."""
+
+
+class UsageError(VallEError):
+    """The call itself is wrong: an option, a config key, a path. Exit status 2."""
+
+
+class BackendError(VallEError):
+    """A back end cannot start: its package, weights or settings are missing or wrong. Exit status 2."""
+
+
+class ContractError(VallEError):
+    """A promise between rooms, or of a file on disk, is broken. Names the item. Exit status 1."""
+
+
+class RejectReason(enum.StrEnum):
+    """Why an input did not become a row. The set is closed, so that losses can be counted and compared."""
+
+    BAD_NAME = "bad_name"  # the path can't be kept as UTF-8, or leaves no room for the array's name
+    LINK_OUTSIDE = "link_outside"  # a symbolic link that leaves the input folder
+    LINK_TO_FOLDER = "link_to_folder"  # a folder link inside the input: its files are already counted, or it loops
+    NOT_A_FILE = "not_a_file"  # a folder, pipe or device with an audio file's name
+    UNREADABLE = "unreadable"  # no decoder can read it
+    TRUNCATED = "truncated"  # the header promises more audio than the file holds
+    EMPTY = "empty"  # no samples
+    NON_FINITE = "non_finite"  # NaN or infinity among the samples
+    SILENT = "silent"
+    TOO_SHORT = "too_short"
+    TOO_LONG = "too_long"
+    NO_SPEECH = "no_speech"  # the recogniser heard nothing
+    NO_TEXT = "no_text"  # nothing tells what is said
+    LANGUAGE_UNSUPPORTED = "language_unsupported"
+    NO_PHONEMES = "no_phonemes"
+    LOST_CHARACTERS = "lost_characters"  # part of the text would vanish on its way to phonemes
+    BAD_TIMES = "bad_times"  # segment or word times that are out of order, overlap, or lie outside the audio
+    UNSAFE_PATH = "unsafe_path"  # an id in a manifest that points out of its folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """One audio file. `id` is its POSIX path below the input root, extension kept."""
+
+    id: str
+    group: str
+    speaker: str
+    sample_rate_hz: int
+    num_samples: int
+    num_channels: int
+
+    @property
+    def duration_s(self) -> float:
+        return self.num_samples / self.sample_rate_hz
+
+
+@dataclass(frozen=True, kw_only=True)
+class Word:
+    """A word and its times; `score` in 0..1, or None where the recogniser gives none.
+
+    Times count from the start of the recording in a Transcript, from the start of the utterance in an Utterance.
+    """
+
+    text: str
+    start_s: float
+    end_s: float
+    score: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """A stretch of speech of one speaker (None: not diarised), with its words in order of time."""
+
+    text: str
+    start_s: float
+    end_s: float
+    words: tuple[Word, ...] = ()
+    speaker: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transcript:
+    """What is said in one recording. `backend` is name and version of what produced it."""
+
+    recording_id: str
+    language: str
+    language_prob: float | None
+    text: str
+    segments: tuple[Segment, ...]
+    backend: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Utterance:
+    """One training example. `codes` is the array's path relative to the dataset folder; it holds uint16 [K,T]."""
+
+    id: str
+    recording_id: str
+    group: str
+    speaker: str
+    sample_rate_hz: int
+    start_samples: int
+    num_samples: int
+    language: str
+    text: str
+    phonemes: str
+    words: tuple[Word, ...]
+    codec: str
+    num_frames: int
+    codes: str
+
+    @property
+    def speaker_id(self) -> str:
+        """Speakers of the same name in two groups are two people."""
+        return f"{self.group}/{self.speaker}"
+
+    @property
+    def duration_s(self) -> float:
+        return self.num_samples / self.sample_rate_hz
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodecSpec:
+    """What a codec publishes, so that no caller branches on its name. `num_frames` owns the length law."""
+
+    name: str
+    weights_sha256: str
+    sample_rate_hz: int
+    hop_samples: int
+    num_levels: int
+    codebook_size: int
+
+    @property
+    def frame_rate_hz(self) -> Fraction:
+        return Fraction(self.sample_rate_hz, self.hop_samples)
+
+    def num_frames(self, num_samples: int) -> int:
+        """Frames for `num_samples` at the codec's rate: every started hop counts."""
+        return -(-num_samples // self.hop_samples)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reject:
+    """An input that did not become a row, and why. `detail` is for a person; `reason` is for counting."""
+
+    id: str
+    stage: str
+    reason: RejectReason
+    detail: str
+
+
+def speaker_of(recording_id: str) -> tuple[str, str]:
+    """(group, speaker) from `<group>/<speaker>/…/file`; a single folder is the speaker, no folder is unknown."""
+    folders = PurePosixPath(recording_id).parts[:-1]
+    if len(folders) >= 2:
+        return folders[0], folders[1]
+    return "", folders[0] if folders else UNKNOWN_SPEAKER
+
+
+def utterance_id(recording_id: str, index: int | None) -> str:
+    """The recording's id for a whole file (index None), else `<recording id>-<5 digits>`.
+
+    Raises:
+        ContractError: an index that 5 digits can't hold.
+    """
+    if index is None:
+        return recording_id
+    if not 0 <= index <= 99_999:
+        raise ContractError(f"{recording_id}: slice number {index} is outside 0..99999")
+    return f"{recording_id}-{index:05d}"
+
+
+def recording_id_of(utterance: str) -> str:
+    """Inverse of `utterance_id`. Unambiguous, as a recording's id always ends in an audio extension."""
+    base, dash, tail = utterance.rpartition("-")
+    if dash and re.fullmatch("[0-9]{5}", tail) and has_audio_extension(base):
+        return base
+    return utterance
+
+
+def has_audio_extension(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in AUDIO_EXTENSIONS
+
+
+def seconds_to_samples(time_s: float, sample_rate_hz: int) -> int:
+    """The nearest sample; monotonic, so the order of times survives."""
+    return round(time_s * sample_rate_hz)
+
+
+def safe_path(root: Path, relative: str) -> Path:
+    """`root / relative` for a path read from data.
+
+    Raises:
+        ContractError: it is absolute, empty, climbs out with `..`, or holds a NUL.
+    """
+    parts = relative.split("/")
+    if not relative or "\0" in relative or relative.startswith("/") or any(part in ("", ".", "..") for part in parts):
+        raise ContractError(f"{relative!r}: not a path below {root}")
+    return root.joinpath(*parts)
