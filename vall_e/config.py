@@ -1,0 +1,168 @@
+"""Options: a dataclass per stage is the one place where an option has its name, type, default and help.
+
+From it come the command-line flags (`num_levels` → `--num-levels`) and the keys of the YAML file, one section per
+stage. A flag wins over the file, the file over the default. An unknown key is an error that names the nearest known
+one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import os
+import sys
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from vall_e.types import UsageError, VallEError
+
+C = TypeVar("C")
+INTERRUPTED = 130  # what a shell gives for Ctrl-C
+
+
+def option(default: Any, help: str, *, choices: Sequence[str] | None = None) -> Any:
+    """A dataclass field that is also a flag and a config key."""
+    return dataclasses.field(default=default, metadata={"help": help, "choices": choices})
+
+
+def add_options(parser: argparse.ArgumentParser, cls: type) -> None:
+    """A flag for each field of `cls`. Flags that are not given stay away from the namespace."""
+    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file with a section for this stage")
+    hints = typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        flag = "--" + field.name.replace("_", "-")
+        default = f" (default: {_show(field.default)})"
+        extra: dict[str, Any] = {"help": field.metadata["help"].replace("%", "%%") + default.replace("%", "%%")}
+        if hints[field.name] is bool:
+            extra["action"] = argparse.BooleanOptionalAction
+        else:
+            # errors are raised later, in one place for flags and file alike
+            extra["metavar"] = field.name.split("_")[-1].upper()
+            if field.metadata["choices"]:
+                extra["metavar"] = "{" + ",".join(field.metadata["choices"]) + "}"
+        parser.add_argument(flag, default=argparse.SUPPRESS, **extra)
+
+
+def _show(value: Any) -> str:
+    return ",".join(value) if isinstance(value, tuple) else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def resolve(cls: type[C], args: argparse.Namespace, section: str) -> C:
+    """The options of one stage: defaults, then `section` of `--config`, then flags.
+
+    Raises:
+        UsageError: names the key or flag, and what it may be.
+    """
+    values: dict[str, Any] = {}
+    if args.config is not None:
+        values |= load_file(args.config).get(section) or {}
+        values = dataclasses.asdict(from_mapping(cls, values, f"{args.config}: {section}"))  # type: ignore[call-overload]
+    names = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    flags = {key: value for key, value in vars(args).items() if key in names}
+    return from_mapping(cls, values | flags, "options")
+
+
+def load_file(path: Path) -> dict[str, Any]:
+    """A YAML file of sections.
+
+    Raises:
+        UsageError: it can't be read, is not YAML, or holds no mapping of sections.
+    """
+    import yaml  # not at import: `--help` does without
+
+    try:
+        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(f"{path}: can't be read as YAML: {' '.join(str(error).split())}") from None
+    value = {} if value is None else value
+    if not isinstance(value, dict) or not all(isinstance(part, dict) or part is None for part in value.values()):
+        raise UsageError(f"{path}: expected sections of options, like 'process:' with 'codec: tiny' below it")
+    return value
+
+
+def from_mapping(cls: type[C], values: Mapping[str, Any], where: str) -> C:
+    """An options dataclass from keys and values.
+
+    Raises:
+        UsageError: an unknown key (the nearest known one is named) or a value of the wrong type.
+    """
+    hints = typing.get_type_hints(cls)
+    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    known: dict[str, Any] = {}
+    for key, value in values.items():
+        if key not in fields:
+            raise UsageError(f"{where}: unknown key {key!r}{nearest(str(key), fields)}")
+        known[key] = _convert(hints[key], value, f"{where}: {key}")
+        choices = fields[key].metadata.get("choices")
+        for item in known[key] if isinstance(known[key], tuple) else (known[key],):
+            if choices and item is not None and item not in choices:
+                raise UsageError(f"{where}: {key}: {item!r} is not one of {', '.join(choices)}{nearest(str(item), choices)}")
+    try:
+        return cls(**known)
+    except ValueError as error:
+        raise UsageError(f"{where}: {error}") from None
+
+
+def nearest(name: str, known: typing.Iterable[str]) -> str:
+    """`; did you mean 'x'?`, or all that is known where nothing is near."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(names)}"
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    """A value from YAML or from the command line (then a string) as the type of its field."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        if value is None or value == "none":
+            return None
+        hint = next(arg for arg in typing.get_args(hint) if arg is not type(None))
+    if typing.get_origin(hint) is tuple:
+        items = value.split(",") if isinstance(value, str) else value
+        return tuple(_convert(typing.get_args(hint)[0], item, where) for item in items)
+    try:
+        if hint is bool and isinstance(value, str):
+            return {"true": True, "false": False}[value.lower()]
+        if hint in (int, float) and isinstance(value, str):
+            return hint(value)
+        if hint is Path and isinstance(value, str):
+            return Path(value)
+        if hint is float and type(value) is int:
+            return float(value)
+        if hint is str and isinstance(value, bool):  # YAML reads a bare true as a bool
+            return str(value).lower()
+    except (KeyError, ValueError):
+        raise UsageError(f"{where}: {value!r} is not a {hint.__name__}") from None
+    if not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):
+        raise UsageError(f"{where}: {value!r} is not a {hint.__name__}")
+    return value
+
+
+def run_main(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> typing.NoReturn:
+    """Runs a command and exits: one line per known error, 2 for usage, 1 for a failed run, 130 for Ctrl-C."""
+    from vall_e.types import BackendError
+
+    try:
+        status = main(argv)
+        sys.stdout.flush()
+    except (UsageError, BackendError) as error:
+        status = _complain(error, 2)
+    except VallEError as error:
+        status = _complain(error, 1)
+    except BrokenPipeError:  # the reader, `head` say, has gone; that is its right
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    except OSError as error:  # a full disk, a missing permission: the machine's, not a bug
+        status = _complain(error, 1)
+    except KeyboardInterrupt:
+        status = _complain("interrupted; what is done stays done: run the same command again to go on", INTERRUPTED)
+    sys.exit(status)
+
+
+def _complain(error: object, status: int) -> int:
+    text = str(error).encode(errors="backslashreplace").decode()
+    print(f"error: {text}", file=sys.stderr)
+    return status

@@ -1,0 +1,244 @@
+"""JSON lines that are appended, read and resumed, and files that appear whole or not at all.
+
+A row is the completion marker of its item: whatever it refers to is on disk before it is appended. There is one writer
+per folder (`folder_lock`); a line that a crash tore is dropped when the file is next opened for writing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import enum
+import fcntl
+import functools
+import json
+import os
+import shutil
+import tempfile
+import types
+import typing
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from vall_e.types import ContractError, UsageError
+
+T = TypeVar("T")
+SCHEMA_VERSION = 1
+TEMP_FOLDER = ".tmp"
+CODE_DTYPE = np.dtype(np.uint16)
+
+
+def to_row(record: Any) -> dict[str, Any]:
+    """A record as a JSON object whose keys are the field names."""
+    row: dict[str, Any] = dataclasses.asdict(record)
+    return row
+
+
+def from_row(cls: type[T], row: Any, where: str = "") -> T:
+    """A record from a JSON object; keys and types must be those of the record.
+
+    Raises:
+        ContractError: names `where` (file and line) and the key at fault.
+    """
+    if not isinstance(row, dict):
+        raise ContractError(f"{where}: expected a JSON object for {cls.__name__}, found {type(row).__name__}")
+    hints = _hints(cls)
+    if unknown := row.keys() - hints.keys():
+        raise ContractError(f"{where}: {cls.__name__} has no key {sorted(unknown)[0]!r}")
+    values = {key: _coerce(hints[key], value, f"{where}: {key}") for key, value in row.items()}
+    try:
+        return cls(**values)
+    except TypeError as error:  # a required key is missing: the constructor says which
+        raise ContractError(f"{where}: {error}") from None
+
+
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
+
+
+def _coerce(hint: Any, value: Any, where: str) -> Any:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in args:
+            return None
+        return _coerce(next(arg for arg in args if arg is not type(None)), value, where)
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise ContractError(f"{where}: expected a list")
+        return tuple(_coerce(args[0], item, f"{where}[{n}]") for n, item in enumerate(value))
+    if dataclasses.is_dataclass(hint):
+        return from_row(typing.cast(type, hint), value, where)
+    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        try:
+            return hint(value)
+        except ValueError:
+            raise ContractError(f"{where}: {value!r} is not one of {', '.join(str(item.value) for item in hint)}") from None
+    if hint is float and type(value) is int:
+        return float(value)
+    if type(value) is not hint:
+        raise ContractError(f"{where}: expected {hint.__name__}, found {type(value).__name__}")
+    return value
+
+
+def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line number, object) of each whole line. A file that does not exist has none; a torn last line is left out.
+
+    Raises:
+        ContractError: a line before the last that is not JSON, by file and line.
+    """
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            value = _parse(line)
+            if value is not None:
+                yield number, value
+            elif file.read(1):
+                raise ContractError(f"{path}:{number}: not a JSON object; the file was changed by hand or by the disk")
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    """The object on the line; None if it was torn off while being written."""
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def read_rows(path: Path, cls: type[T]) -> Iterator[T]:
+    """The records of a JSON lines file, in the order in which they were written."""
+    for number, row in read_json_lines(path):
+        yield from_row(cls, row, f"{path}:{number}")
+
+
+def require_file(path: Path, made_by: str) -> Path:
+    """`path`, if it is there.
+
+    Raises:
+        UsageError: says which command makes it.
+    """
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file; {made_by} makes it")
+    return path
+
+
+class JsonlWriter:
+    """Appends rows to one file. Opening drops a torn last line; each `write` reaches the kernel before it returns."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("ab")
+        self._file.truncate(_whole_length(path))
+
+    def write(self, records: Iterable[Any]) -> None:
+        """One write for all `records`, so that a kill leaves them whole but, at worst, the last."""
+        rows = (record if isinstance(record, dict) else to_row(record) for record in records)
+        lines = [json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows]
+        if lines:
+            self._file.write("".join(lines).encode())
+            self._file.flush()
+
+    def close(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+    def __enter__(self) -> JsonlWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _whole_length(path: Path) -> int:
+    """Bytes up to the end of the last whole row."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        end, tail = size, b""
+        while end > 0:
+            start = max(0, end - (1 << 16))
+            file.seek(start)
+            tail = file.read(end - start) + tail
+            # two newlines bound the last whole line; the start of the file bounds it as well
+            cut = tail.rfind(b"\n") + 1
+            previous = tail.rfind(b"\n", 0, max(cut - 1, 0)) + 1
+            if start == 0 or (cut and previous):
+                last = tail[previous:cut]
+                return start + (cut if not last or _parse(last) is not None else previous)
+            end = start
+    return 0
+
+
+def write_array(path: Path, array: np.ndarray, root: Path) -> None:
+    """Writes `.npy` so that `path`, below `root`, is either absent or whole: temporary name, fsync, rename."""
+
+    def save(file: typing.BinaryIO) -> None:
+        np.save(file, np.ascontiguousarray(array), allow_pickle=False)
+
+    _write_whole(path, save, root)
+
+
+def write_json(path: Path, value: Any, root: Path) -> None:
+    """Writes an indented JSON file whole or not at all."""
+    text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+    _write_whole(path, lambda file: file.write(text.encode()), root)
+
+
+def _write_whole(path: Path, save: typing.Callable[[typing.BinaryIO], Any], root: Path) -> None:
+    # temporary files gather in one folder, so that what a kill leaves behind is found without walking the tree
+    temp_folder = root / TEMP_FOLDER
+    temp_folder.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=temp_folder)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            os.fchmod(handle, 0o644)
+            save(file)
+            file.flush()
+            os.fsync(handle)
+        os.replace(name, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+        raise
+
+
+def read_array(path: Path) -> np.ndarray:
+    """Codes, memory-mapped, uint16 [K,T].
+
+    Raises:
+        ContractError: missing, not a plain `.npy`, or of another type or shape.
+    """
+    try:
+        codes: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise ContractError(f"{path}: can't be read as codes: {error}") from None
+    if codes.dtype != CODE_DTYPE or codes.ndim != 2:
+        raise ContractError(f"{path}: codes are uint16 [K,T], found {codes.dtype} with {codes.ndim} axes")
+    return codes
+
+
+@contextlib.contextmanager
+def folder_lock(folder: Path) -> Iterator[None]:
+    """Holds `folder` as its only writer, and clears what a killed one left half written.
+
+    Raises:
+        UsageError: another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"{folder}: another run is writing here; wait for it or choose another folder") from None
+        shutil.rmtree(folder / TEMP_FOLDER, ignore_errors=True)
+        yield
+        shutil.rmtree(folder / TEMP_FOLDER, ignore_errors=True)
