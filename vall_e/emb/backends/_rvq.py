@@ -24,7 +24,8 @@ def quantize(x: Tensor, codebooks: Tensor) -> Tensor:
     """
     if x.ndim != 2 or codebooks.ndim != 3 or x.shape[1] != codebooks.shape[2]:
         raise ValueError(f"expected frames [N, D] and codebooks [K, C, D], got {[*x.shape]} and {[*codebooks.shape]}")
-    chunks = [_quantize_chunk(part, codebooks) for part in x.float().split(_CHUNK_FRAMES)]
+    books = [_distinct(codebook) for codebook in codebooks.float()]
+    chunks = [_quantize_chunk(part, books) for part in x.float().split(_CHUNK_FRAMES)]
     return torch.cat(chunks, dim=1)
 
 
@@ -49,32 +50,34 @@ def dequantize(codes: Tensor, codebooks: Tensor) -> Tensor:
     return total
 
 
-def _quantize_chunk(x: Tensor, codebooks: Tensor) -> Tensor:
+def _quantize_chunk(x: Tensor, books: list[tuple[Tensor, Tensor]]) -> Tensor:
     """float32 [n, D] -> int64 [K, n]."""
     residual = x
     codes = []
-    for codebook in codebooks.float():
-        indices = _nearest(residual, codebook)
-        residual = residual - codebook[indices]
-        codes.append(indices)
+    for rows, first in books:
+        nearest = _nearest(residual, rows, first)
+        codes.append(first[nearest])
+        residual = residual - rows[nearest]
     return torch.stack(codes)
 
 
-def _nearest(x: Tensor, codebook: Tensor) -> Tensor:
-    """Index of the nearest row of codebook [C, D] for each row of x [n, D] -> int64 [n]."""
+def _distinct(codebook: Tensor) -> tuple[Tensor, Tensor]:
+    """The different rows of codebook [C, D] and where each stands first: float32 [U, D], int64 [U].
+
+    Without this, copies of one entry could fill all candidate places and the lowest index would be chance.
+    """
+    rows, which = torch.unique(codebook, dim=0, return_inverse=True)
+    positions = torch.arange(len(codebook), device=codebook.device)
+    first = torch.full((len(rows),), len(codebook), device=codebook.device)
+    return rows, first.scatter_reduce(0, which, positions, "amin")
+
+
+def _nearest(x: Tensor, rows: Tensor, first: Tensor) -> Tensor:
+    """Position in rows [U, D] of the entry nearest to each row of x [n, D] -> int64 [n]; `first` [U] breaks ties."""
     # |x|^2 is the same for every entry, so it can't change the order
-    rough = codebook.square().sum(1) - 2.0 * (x @ codebook.T)
-    count = min(_CANDIDATES, codebook.shape[0])
-    # sorted by index, so that argmin's first minimum is the lowest index
-    candidates = rough.topk(count, dim=1, largest=False).indices.sort(dim=1).values
-    exact = (x.double()[:, None, :] - codebook.double()[candidates]).square().sum(2)
-    # argmin need not return the first of equal minima on every device: pick it explicitly
-    is_best = exact == exact.min(dim=1, keepdim=True).values
-    first = is_best.to(torch.int8).argmax(dim=1) if x.device.type == "cpu" else _first_true(is_best)
-    return candidates.gather(1, first[:, None])[:, 0]
-
-
-def _first_true(mask: Tensor) -> Tensor:
-    """Position of the first True in each row of a bool [n, m] mask -> int64 [n]."""
-    positions = torch.arange(mask.shape[1], device=mask.device).expand_as(mask)
-    return positions.masked_fill(~mask, mask.shape[1]).min(dim=1).values
+    rough = rows.square().sum(1) - 2.0 * (x @ rows.T)
+    candidates = rough.topk(min(_CANDIDATES, len(rows)), dim=1, largest=False).indices
+    # ordered by index, so that argmin's first minimum is the lowest index
+    candidates = candidates.gather(1, first[candidates].argsort(dim=1))
+    exact = (x.double()[:, None, :] - rows.double()[candidates]).square().sum(2)
+    return candidates.gather(1, exact.argmin(dim=1, keepdim=True))[:, 0]
