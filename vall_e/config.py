@@ -48,7 +48,8 @@ def add_options(parser: argparse.ArgumentParser, cls: type) -> None:
 
 
 def _show(value: Any) -> str:
-    return ",".join(value) if isinstance(value, tuple) else str(value).lower() if isinstance(value, bool) else str(value)
+    text = ",".join(value) if isinstance(value, tuple) else str(value)
+    return text.lower() if isinstance(value, bool) or value is None else text
 
 
 def resolve(cls: type[C], args: argparse.Namespace, section: str) -> C:
@@ -97,14 +98,17 @@ def from_mapping(cls: type[C], values: Mapping[str, Any], where: str) -> C:
         if key not in fields:
             raise UsageError(f"{where}: unknown key {key!r}{nearest(str(key), fields)}")
         known[key] = _convert(hints[key], value, f"{where}: {key}")
-        choices = fields[key].metadata.get("choices")
-        for item in known[key] if isinstance(known[key], tuple) else (known[key],):
-            if choices and item is not None and item not in choices:
-                raise UsageError(f"{where}: {key}: {item!r} is not one of {', '.join(choices)}{nearest(str(item), choices)}")
+        _check_choice(known[key], fields[key].metadata.get("choices"), f"{where}: {key}")
     try:
         return cls(**known)
     except ValueError as error:
         raise UsageError(f"{where}: {error}") from None
+
+
+def _check_choice(value: Any, choices: Sequence[str] | None, where: str) -> None:
+    for item in value if isinstance(value, tuple) else (value,):
+        if choices and item is not None and item not in choices:
+            raise UsageError(f"{where}: unknown choice {item!r}{nearest(str(item), choices)}")
 
 
 def nearest(name: str, known: typing.Iterable[str]) -> str:

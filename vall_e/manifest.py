@@ -56,7 +56,7 @@ def from_row(cls: type[T], row: Any, where: str = "") -> T:
 
 
 @functools.cache
-def _hints(cls: type) -> dict[str, Any]:
+def _hints(cls: Any) -> dict[str, Any]:
     return typing.get_type_hints(cls)
 
 
@@ -76,7 +76,8 @@ def _coerce(hint: Any, value: Any, where: str) -> Any:
         try:
             return hint(value)
         except ValueError:
-            raise ContractError(f"{where}: {value!r} is not one of {', '.join(str(item.value) for item in hint)}") from None
+            known = ", ".join(str(item.value) for item in hint)
+            raise ContractError(f"{where}: {value!r} is not one of {known}") from None
     if hint is float and type(value) is int:
         return float(value)
     if type(value) is not hint:

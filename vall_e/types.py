@@ -13,7 +13,8 @@ from fractions import Fraction
 from pathlib import Path, PurePosixPath
 
 AUDIO_EXTENSIONS = frozenset(
-    ".wav .flac .ogg .oga .opus .mp3 .m4a .aac .webm .mp4 .mkv .mov .wma .aiff .aif .aifc .au .caf .w64 .amr".split()
+    (".wav", ".w64", ".flac", ".aiff", ".aif", ".aifc", ".au", ".caf", ".ogg", ".oga", ".opus", ".mp3")
+    + (".m4a", ".aac", ".mp4", ".mov", ".webm", ".mkv", ".wma", ".amr")
 )
 UNKNOWN_SPEAKER = "unknown"
 MAX_NAME_BYTES = 255  # of one path component, on the file systems in common use

@@ -1,0 +1,347 @@
+"""Audio files in: found, probed, read in pieces as mono float32, resampled.
+
+SoundFile reads what libsndfile knows, PyAV the rest (m4a, webm, mp4, wma). Nothing here holds a whole long file, except
+`load`, which says so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vall_e.types import (
+    MAX_NAME_BYTES,
+    Recording,
+    Reject,
+    RejectReason,
+    VallEError,
+    has_audio_extension,
+    speaker_of,
+)
+
+if TYPE_CHECKING:
+    import soundfile
+
+BLOCK_SAMPLES = 1 << 18
+SILENCE_PEAK = 1e-4  # -80 dBFS: dither of a 16-bit file stays below
+ARRAY_SUFFIX_BYTES = len("-00000.npy")  # what an utterance's array adds to the recording's name
+# Demuxers that hold audio themselves. Playlists (HLS, concat, DASH) are left out: a file of data could make them open
+# any other path or address.
+FFMPEG_DEMUXERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,asf,aac,mp3,ogg,flac,wav,w64,aiff,au,amr,amrnb,amrwb,caf,avi,mpegts,mpeg"
+)
+
+
+class AudioError(VallEError):
+    """A file that can't be used as audio; becomes a Reject with this reason."""
+
+    def __init__(self, reason: RejectReason, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+    def __reduce__(self) -> tuple[type[AudioError], tuple[RejectReason, str]]:
+        return type(self), (self.reason, self.detail)
+
+
+@dataclass
+class Scan:
+    """What lies in an input folder: audio files by id, what can't be taken and why, and how many other files."""
+
+    found: list[tuple[str, Path]] = field(default_factory=list)
+    rejects: list[Reject] = field(default_factory=list)
+    num_ignored: int = 0
+
+
+def scan(root: Path, stage: str) -> Scan:
+    """Walks `root` in the order of names. Folder links are never followed, so that a loop can't trap the walk.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError: `root` itself is not a folder.
+    """
+    result = Scan()
+    real_root = Path(os.path.realpath(root))
+    pending = [root]
+    while pending:
+        folder = pending.pop()
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except PermissionError as error:
+            if folder == root:
+                raise
+            result.rejects.append(_reject(_printable(folder, root), stage, RejectReason.UNREADABLE, str(error)))
+            continue
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                pending.append(Path(entry.path))
+            _sort_entry(entry, root, real_root, stage, result)
+    result.found.sort()
+    result.rejects.sort(key=lambda reject: reject.id)
+    return result
+
+
+def _sort_entry(entry: os.DirEntry[str], root: Path, real_root: Path, stage: str, result: Scan) -> None:
+    path = Path(entry.path)
+    recording_id = _printable(path, root)
+    problem = _problem(entry, real_root)
+    if problem is not None:
+        result.rejects.append(_reject(recording_id, stage, *problem))
+    elif not has_audio_extension(entry.name):
+        result.num_ignored += not entry.is_dir(follow_symlinks=False)
+    elif not _is_utf8(entry.path):
+        result.rejects.append(_reject(recording_id, stage, RejectReason.BAD_NAME, "the name is not UTF-8; rename it"))
+    elif len(os.fsencode(entry.name)) + ARRAY_SUFFIX_BYTES > MAX_NAME_BYTES:
+        detail = f"the name has over {MAX_NAME_BYTES - ARRAY_SUFFIX_BYTES} bytes, which leaves no room for its array's"
+        result.rejects.append(_reject(recording_id, stage, RejectReason.BAD_NAME, detail))
+    else:
+        result.found.append((recording_id, path))
+
+
+def _problem(entry: os.DirEntry[str], real_root: Path) -> tuple[RejectReason, str] | None:
+    """Why an entry can't be an input, whatever it holds; None for files, plain folders and what is not audio."""
+    is_audio = has_audio_extension(entry.name)
+    if entry.is_symlink():
+        target = os.path.realpath(entry.path)
+        if not Path(target).is_relative_to(real_root):
+            if is_audio or os.path.isdir(target):
+                return RejectReason.LINK_OUTSIDE, "a link that leaves the input folder; copy or bind-mount its target"
+            return None
+        if os.path.isdir(target):
+            return RejectReason.LINK_TO_FOLDER, "a link to a folder of the same input is not followed"
+        if not os.path.exists(target):
+            return (RejectReason.UNREADABLE, "a broken link") if is_audio else None
+    if not is_audio:
+        return None
+    try:
+        mode = entry.stat().st_mode
+    except OSError as error:
+        return RejectReason.UNREADABLE, str(error.strerror)
+    if not stat.S_ISREG(mode):
+        return RejectReason.NOT_A_FILE, "a folder, pipe or device with an audio file's name"
+    return None
+
+
+def _printable(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix().encode(errors="backslashreplace").decode()
+
+
+def _is_utf8(name: str) -> bool:
+    return not any("\ud800" <= char <= "\udfff" for char in name)
+
+
+def _reject(item: str, stage: str, reason: RejectReason, detail: str) -> Reject:
+    return Reject(id=item, stage=stage, reason=reason, detail=detail)
+
+
+def is_inside(root: Path, path: Path) -> bool:
+    """Whether `path`, links followed, still lies below `root`."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
+
+
+def probe(path: Path, recording_id: str) -> Recording:
+    """The header of an audio file; where the container holds no true length, the file is decoded once to count.
+
+    Raises:
+        AudioError: UNREADABLE, EMPTY, TRUNCATED.
+    """
+    with _soundfile(path) as file:
+        if file is not None:
+            num_samples, rate_hz, num_channels = file.frames, file.samplerate, file.channels
+        else:
+            num_samples = 0
+            for block, rate_hz, num_channels in _av_frames(path):  # noqa: B007 (the last values are those of the stream)
+                num_samples += block.shape[1]
+    if num_samples == 0:
+        raise AudioError(RejectReason.EMPTY, "no samples")
+    group, speaker = speaker_of(recording_id)
+    return Recording(
+        id=recording_id,
+        group=group,
+        speaker=speaker,
+        sample_rate_hz=rate_hz,
+        num_samples=num_samples,
+        num_channels=num_channels,
+    )
+
+
+@contextlib.contextmanager
+def _soundfile(path: Path) -> Iterator[soundfile.SoundFile | None]:
+    """The file open in SoundFile; None where libsndfile does not know the format."""
+    import soundfile
+
+    if path.stat().st_size == 0:
+        raise AudioError(RejectReason.EMPTY, "0 bytes")
+    try:
+        file = soundfile.SoundFile(os.fspath(path))
+    except soundfile.LibsndfileError:
+        yield None
+        return
+    with file:
+        try:
+            yield file
+        except soundfile.LibsndfileError as error:
+            raise AudioError(RejectReason.TRUNCATED, f"damaged in the middle: {error.error_string}") from None
+
+
+def _av_frames(path: Path) -> Iterator[tuple[np.ndarray, int, int]]:
+    """(float32 [channels, n], rate, channels) of each frame of the first audio stream."""
+    import av
+
+    try:
+        # an absolute path: a name like "pipe:0" or "http:x.m4a" is never taken for a protocol
+        with av.open(os.path.abspath(path), options={"format_whitelist": FFMPEG_DEMUXERS}) as container:
+            if not container.streams.audio:
+                raise AudioError(RejectReason.UNREADABLE, "no audio stream")
+            stream = container.streams.audio[0]
+            stream.codec_context.thread_count = 1
+            to_float = av.AudioResampler(format="fltp")
+            for frame in container.decode(stream):
+                for part in to_float.resample(frame):
+                    yield part.to_ndarray(), part.sample_rate, part.layout.nb_channels
+    except av.FFmpegError as error:
+        raise AudioError(RejectReason.UNREADABLE, f"no decoder reads it ({error.strerror})") from None
+
+
+def blocks(path: Path, block_samples: int = BLOCK_SAMPLES) -> Iterator[np.ndarray]:
+    """Mono float32 [n] pieces at the file's own rate, in order, none empty, at most `block_samples` long.
+
+    Raises:
+        AudioError: UNREADABLE, EMPTY, TRUNCATED, NON_FINITE.
+    """
+    for block in _raw_blocks(path, block_samples):
+        if not np.isfinite(block).all():
+            raise AudioError(RejectReason.NON_FINITE, "NaN or infinity among the samples")
+        yield block
+
+
+def _raw_blocks(path: Path, block_samples: int) -> Iterator[np.ndarray]:
+    with _soundfile(path) as file:
+        if file is not None:
+            num_read = 0
+            while num_read < file.frames:
+                block = file.read(block_samples, dtype="float32", always_2d=True)
+                if len(block) == 0:
+                    detail = f"the header promises {file.frames} samples, the file holds {num_read}"
+                    raise AudioError(RejectReason.TRUNCATED, detail)
+                num_read += len(block)
+                yield _downmix(block.T)
+            return
+    for frame, _, _ in _av_frames(path):
+        for start in range(0, frame.shape[1], block_samples):
+            yield _downmix(frame[:, start : start + block_samples])
+
+
+def _downmix(channels: np.ndarray) -> np.ndarray:
+    """[C,n] → [n], the mean of the channels."""
+    return np.ascontiguousarray(channels[0] if len(channels) == 1 else channels.mean(axis=0, dtype=np.float32))
+
+
+def load(path: Path) -> tuple[np.ndarray, int]:
+    """(mono float32 [n], rate in Hz) of a whole file, which then lies in memory.
+
+    Raises:
+        AudioError: as `blocks`, or EMPTY.
+    """
+    recording = probe(path, path.name)
+    return np.concatenate(list(blocks(path))), recording.sample_rate_hz
+
+
+def iter_slices(path: Path, slices: Sequence[tuple[int, int]]) -> Iterator[np.ndarray]:
+    """Mono float32 audio of each (start, number of samples), in one pass and exact in every format.
+
+    Seeking in compressed formats lands near, not at, the sample, so the file is decoded from its start instead. Memory
+    holds one slice and one block.
+
+    Raises:
+        AudioError: as `blocks`; BAD_TIMES for a slice that ends after the audio does.
+        ValueError: slices that are not sorted by start.
+    """
+    if any(late < early for (early, _), (late, _) in zip(slices, slices[1:], strict=False)):
+        raise ValueError("slices are not sorted by start")
+    pieces = blocks(path)
+    buffer, offset = np.zeros(0, np.float32), 0
+    for start, num in slices:
+        gathered, have = [buffer], offset + len(buffer)
+        while have < start + num:
+            piece = next(pieces, None)
+            if piece is None:
+                detail = f"samples {start}..{start + num} are asked for, the audio ends at {have}"
+                raise AudioError(RejectReason.BAD_TIMES, detail)
+            if have + len(piece) > start:
+                gathered.append(piece)
+            else:
+                gathered, offset = [np.zeros(0, np.float32)], have + len(piece)
+            have += len(piece)
+        joined = np.concatenate(gathered)
+        buffer, offset = joined[max(0, start - offset) :], max(start, offset)
+        yield buffer[:num].copy()
+
+
+def resampled_length(num_samples: int, from_hz: int, to_hz: int) -> int:
+    """Samples that `resample` gives: ceil(n · to / from), in whole numbers."""
+    return -(-num_samples * to_hz // from_hz)
+
+
+def resample(audio: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
+    """Mono float32 [n] → [ceil(n · to / from)] by soxr's HQ recipe."""
+    if from_hz == to_hz:
+        return audio
+    import soxr
+
+    result = soxr.resample(audio, from_hz, to_hz, quality="HQ")
+    want = resampled_length(len(audio), from_hz, to_hz)  # soxr rounds to the nearest
+    return np.pad(result, (0, max(0, want - len(result))))[:want].astype(np.float32, copy=False)
+
+
+def is_silent(audio: np.ndarray) -> bool:
+    return bool(np.abs(audio).max(initial=0.0) < SILENCE_PEAK)
+
+
+def write(path: Path, audio: np.ndarray, sample_rate_hz: int) -> None:
+    """Writes mono audio [n] in the format of the extension; what exceeds full scale is clipped, as integers must."""
+    import soundfile
+
+    soundfile.write(os.fspath(path), np.clip(audio, -1.0, 1.0), sample_rate_hz)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A recording and where its file is: what a recogniser gets. `path` is trusted, `recording.id` names it."""
+
+    recording: Recording
+    path: Path
+    root: Path = dataclasses.field(default=Path())
+
+    def blocks(self, rate_hz: int, block_s: float) -> Iterator[np.ndarray]:
+        """Mono float32 pieces at `rate_hz`, about `block_s` long, gapless: together as long as the recording.
+
+        Raises:
+            AudioError: as `blocks`.
+        """
+        own_hz = self.recording.sample_rate_hz
+        pieces = blocks(self.path, max(1, round(block_s * own_hz)))
+        if own_hz == rate_hz:
+            yield from pieces
+            return
+        import soxr
+
+        stream = soxr.ResampleStream(own_hz, rate_hz, 1, dtype="float32", quality="HQ")
+        for piece in pieces:
+            out = stream.resample_chunk(piece)
+            if len(out):
+                yield out
+        out = stream.resample_chunk(np.zeros(0, np.float32), last=True)
+        if len(out):
+            yield out
+
+    @property
+    def stem(self) -> str:
+        return PurePosixPath(self.recording.id).stem
