@@ -1,8 +1,8 @@
 """Options: a dataclass per stage is the one place where an option has its name, type, default and help.
 
-From it come the command-line flags (`num_levels` → `--num-levels`) and the keys of the YAML file, one section per
-stage. A flag wins over the file, the file over the default. An unknown key is an error that names the nearest known
-one.
+From it come the command-line flags (`top_k` → `--top-k`, `min_duration_s` → `--min-duration`, the unit in its help) and
+the keys of the YAML file, one section per stage. A flag wins over the file, the file over the default. An unknown key
+is an error that names the nearest known one.
 """
 
 from __future__ import annotations
@@ -34,17 +34,28 @@ def add_options(parser: argparse.ArgumentParser, cls: type) -> None:
     parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file with a section for this stage")
     hints = typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):
-        flag = "--" + field.name.replace("_", "-")
+        flag = "--" + field.name.removesuffix("_s").replace("_", "-")
         default = f" (default: {_show(field.default)})"
         extra: dict[str, Any] = {"help": field.metadata["help"].replace("%", "%%") + default.replace("%", "%%")}
         if hints[field.name] is bool:
             extra["action"] = argparse.BooleanOptionalAction
         else:
             # errors are raised later, in one place for flags and file alike
+            extra["dest"] = field.name
             extra["metavar"] = field.name.split("_")[-1].upper()
             if field.metadata["choices"]:
                 extra["metavar"] = "{" + ",".join(field.metadata["choices"]) + "}"
         parser.add_argument(flag, default=argparse.SUPPRESS, **extra)
+
+
+def add_max_reject_ratio(parser: argparse.ArgumentParser) -> None:
+    """The flag of every command that can reject items: rejects are normal, too many of them need not be."""
+    parser.add_argument(
+        "--max-reject-ratio",
+        type=float,
+        metavar="RATIO",
+        help="exit with status 1 when more than this share of items is rejected (default: any share is fine)",
+    )
 
 
 def _show(value: Any) -> str:

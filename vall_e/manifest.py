@@ -11,8 +11,11 @@ import dataclasses
 import enum
 import fcntl
 import functools
+import hashlib
+import importlib.metadata
 import json
 import os
+import platform
 import shutil
 import tempfile
 import types
@@ -23,6 +26,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from vall_e import __version__
 from vall_e.types import ContractError, UsageError
 
 T = TypeVar("T")
@@ -45,7 +49,7 @@ def from_row(cls: type[T], row: Any, where: str = "") -> T:
     """
     if not isinstance(row, dict):
         raise ContractError(f"{where}: expected a JSON object for {cls.__name__}, found {type(row).__name__}")
-    hints = _hints(cls)
+    hints = _hints(typing.cast(Any, cls))
     if unknown := row.keys() - hints.keys():
         raise ContractError(f"{where}: {cls.__name__} has no key {sorted(unknown)[0]!r}")
     values = {key: _coerce(hints[key], value, f"{where}: {key}") for key, value in row.items()}
@@ -191,6 +195,46 @@ def write_json(path: Path, value: Any, root: Path) -> None:
     """Writes an indented JSON file whole or not at all."""
     text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
     _write_whole(path, lambda file: file.write(text.encode()), root)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in a JSON file; None where there is no such file.
+
+    Raises:
+        ContractError: it holds something else.
+    """
+    try:
+        value = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise ContractError(f"{path}: not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise ContractError(f"{path}: expected a JSON object")
+    return value
+
+
+def versions(libraries: Iterable[str]) -> dict[str, str]:
+    """Versions of Python, of this package and of those of `libraries` that are installed."""
+    found = {"python": platform.python_version(), "vall_e": __version__}
+    for name in libraries:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def prefix_hash(path: Path, num_bytes: int | None = None) -> tuple[int, str]:
+    """(bytes, sha256) of the first `num_bytes` of an append-only file, of its whole rows if None.
+
+    Rows that were there before are there still if, and only if, the hash of their stretch is the same.
+    """
+    num_bytes = _whole_length(path) if num_bytes is None else num_bytes
+    digest, left = hashlib.sha256(), num_bytes
+    with path.open("rb") as file:
+        while left > 0 and (chunk := file.read(min(left, 1 << 20))):
+            digest.update(chunk)
+            left -= len(chunk)
+    return num_bytes, digest.hexdigest()
 
 
 def _write_whole(path: Path, save: typing.Callable[[typing.BinaryIO], Any], root: Path) -> None:

@@ -55,6 +55,19 @@ class StageReport:
         return self.num_rejects / max(1, self.num_rows + self.num_rejects)
 
 
+    def finish(self, max_reject_ratio: float | None) -> int:
+        """Prints the counts and gives the exit status: 1 when more than `max_reject_ratio` were rejected."""
+        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(self.rejects.items()))
+        resumed = f"; {self.num_resumed} of {self.num_items} items were done before" if self.num_resumed else ""
+        ignored = f", {self.num_ignored} files ignored" if self.num_ignored else ""
+        print(f"{self.stage}: {self.num_rows} rows, {self.num_rejects} rejects ({reasons or 'none'}){ignored}{resumed}")
+        if max_reject_ratio is not None and self.reject_ratio > max_reject_ratio:
+            message = f"error: {self.reject_ratio:.1%} rejected, --max-reject-ratio is {max_reject_ratio:.1%}"
+            print(message, file=sys.stderr)
+            return 1
+        return 0
+
+
 class Ledger:
     """The rows and rejects of one stage in one folder: what is done, and where more is appended.
 

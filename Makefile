@@ -1,0 +1,39 @@
+# Two commands do everything: `make demo` and `make test`. Each sets up .venv first, once.
+PYTHON ?= python3
+VOICES ?= data/demo/voices
+WORK   ?= work/demo
+CONFIG ?= configs/offline.yaml
+
+VENV  := .venv
+BIN   := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# One thread each: two threads in a small model collapse when another job wants the cores.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: demo test lint setup clean
+
+demo: setup
+	$(BIN)/vall-e prepare "$(VOICES)" "$(WORK)" --config "$(CONFIG)"
+
+test: setup lint
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+setup: $(STAMP)
+
+# torch goes first and alone: with it in place nothing that follows asks for the CUDA build.
+$(STAMP): pyproject.toml constraints/cpu.txt
+	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(v != (3, 11) and f"CPython 3.11 is needed, this is {v[0]}.{v[1]}: make PYTHON=/path/to/python3.11")'
+	test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV) || \
+		{ $(PYTHON) -m pip install --quiet virtualenv && $(PYTHON) -m virtualenv --clear $(VENV); }
+	$(BIN)/pip install --quiet -c constraints/cpu.txt torch
+	$(BIN)/pip install --quiet -c constraints/cpu.txt -e '.[dev]'
+	$(BIN)/pip check
+	touch $@
+
+clean:
+	rm -rf $(VENV) work build *.egg-info

@@ -1,0 +1,202 @@
+"""Neural codecs: audio ↔ codes `[K,T]` = [levels, frames], behind one protocol.
+
+    python -m vall_e.emb.qnt --input a.wav --output a.npy [--audio-backend encodec|tiny]
+    python -m vall_e.emb.qnt --input a.npy --output b.wav
+
+A codec sees mono float32 at its own rate; resampling, downmixing and checks are done here, once for all of them. A new
+codec is one file in `backends/` and one line in REGISTRY.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from vall_e import audio as audio_files
+from vall_e import config, manifest
+from vall_e.types import CodecSpec, ContractError, UsageError
+
+
+@runtime_checkable
+class Codec(Protocol):
+    """`encode` of a list equals encoding each alone. `causal`: right padding changes no code before it, so unequal
+    lengths may share a batch; otherwise only equal lengths may."""
+
+    spec: CodecSpec
+    causal: bool
+
+    def encode(self, audio: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Mono float32 [n] at `spec.sample_rate_hz` each → uint16 [K, spec.num_frames(n)] each."""
+        ...
+
+    def decode(self, codes: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """[K,T] each, K from 1 to `spec.num_levels` → mono float32 [T · hop_samples] each."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodecOptions:
+    audio_backend: str = config.option("encodec", "the codec; 'tiny' is embedded", choices=("encodec", "tiny"))
+    weights: Path | None = config.option(None, "file of weights, instead of the codec's own cache or hub")
+    levels: int = config.option(8, "levels of codes to keep, coarse first")
+    device: str = config.option("cpu", "where models run", choices=("cpu", "cuda"))
+
+
+def _encodec(options: CodecOptions) -> Codec:
+    from vall_e.emb.backends.encodec import EncodecCodec
+
+    return EncodecCodec(weights=options.weights, num_levels=options.levels, device=options.device)
+
+
+def _tiny(options: CodecOptions) -> Codec:
+    from vall_e.emb.backends.tiny import TinyCodec
+
+    return TinyCodec(weights=options.weights, num_levels=options.levels, device=options.device)
+
+
+REGISTRY: dict[str, Callable[[CodecOptions], Codec]] = {"encodec": _encodec, "tiny": _tiny}
+
+
+def load_codec(options: CodecOptions) -> Codec:
+    """The codec, ready.
+
+    Raises:
+        BackendError: its package or weights are missing or do not fit. UsageError: a number of levels it has not.
+    """
+    return REGISTRY[options.audio_backend](options)
+
+
+def encode(codec: Codec, audio: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+    """Mono float32 [n] (or [n,C], which is downmixed) at any rate → uint16 [K,T].
+
+    Raises:
+        ContractError: no samples, NaN or infinity, or codes that break the codec's own spec.
+    """
+    mono = audio.mean(axis=1, dtype=np.float32) if audio.ndim == 2 else audio
+    if mono.ndim != 1 or len(mono) == 0 or not np.isfinite(mono).all():
+        raise ContractError(f"audio to encode is [n] or [n,C], finite and not empty; found shape {audio.shape}")
+    at_rate = audio_files.resample(mono.astype(np.float32, copy=False), sample_rate_hz, codec.spec.sample_rate_hz)
+    (codes,) = codec.encode([at_rate])
+    expected = (codec.spec.num_levels, codec.spec.num_frames(len(at_rate)))
+    if codes.dtype != manifest.CODE_DTYPE or codes.shape != expected:
+        raise ContractError(f"{codec.spec.name} gave {codes.dtype} {codes.shape}, its spec says uint16 {expected}")
+    return codes
+
+
+def decode(codec: Codec, codes: np.ndarray) -> np.ndarray:
+    """[K,T] → mono float32 [T · hop] at the codec's rate.
+
+    Raises:
+        ContractError: codes of the wrong shape or out of the codebook's range.
+    """
+    check_codes(codes, codec.spec)
+    (audio,) = codec.decode([codes])
+    return audio
+
+
+def check_codes(codes: np.ndarray, spec: CodecSpec) -> None:
+    """Raises ContractError unless `codes` are integers [K,T], 1 ≤ K ≤ levels, 1 ≤ T, all inside the codebook."""
+    if codes.ndim != 2 or codes.dtype.kind not in "ui":
+        raise ContractError(f"codes are integers [K,T]; found {codes.dtype} with {codes.ndim} axes")
+    if not 1 <= codes.shape[0] <= spec.num_levels or codes.shape[1] == 0:
+        raise ContractError(f"codes of shape {codes.shape} do not fit {spec.name}: 1 to {spec.num_levels} levels")
+    if codes.min() < 0 or codes.max() >= spec.codebook_size:
+        raise ContractError(f"codes go up to {codes.max()}, {spec.name} has codebooks of {spec.codebook_size}")
+
+
+# Editing. Time is the last axis of codes [K,T] and of audio [n] alike, so these work on both.
+
+
+def trim(x: np.ndarray, length: int, *, seed: int | None = None) -> np.ndarray:
+    """`length` frames or samples from the start, or from a place drawn with `seed`; all of a shorter one."""
+    if length < 0:
+        raise ValueError(f"length {length} is negative")
+    spare = max(0, x.shape[-1] - length)
+    start = 0 if seed is None else int(np.random.default_rng(seed).integers(spare + 1))
+    return x[..., start : start + length]
+
+
+def concat(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """One after the other; all of the same number of levels."""
+    if len({part.shape[:-1] for part in parts}) != 1:
+        raise ValueError(f"can't concatenate shapes {[part.shape for part in parts]}")
+    return np.concatenate(parts, axis=-1)
+
+
+def repeat_extend(x: np.ndarray, length: int) -> np.ndarray:
+    """Repeated from its start until it is exactly `length` long."""
+    if x.shape[-1] == 0:
+        raise ValueError("can't extend an empty array by repeating it")
+    return np.take(x, np.arange(length), axis=-1, mode="wrap")
+
+
+def merge(parts: Sequence[np.ndarray], gains_db: Sequence[float]) -> np.ndarray:
+    """Audio [n] each, scaled by its gain in dB and mixed; as long as the longest."""
+    if len(parts) != len(gains_db) or not parts:
+        raise ValueError(f"{len(parts)} parts and {len(gains_db)} gains: one gain each, at least one part")
+    mix = np.zeros(max(len(part) for part in parts), np.float32)
+    for part, gain_db in zip(parts, gains_db, strict=True):
+        mix[: len(part)] += np.float32(10.0 ** (gain_db / 20.0)) * part
+    return mix
+
+
+def merge_codes(codec: Codec, parts: Sequence[np.ndarray], gains_db: Sequence[float]) -> np.ndarray:
+    """Codes [K,T] each, mixed as audio and encoded again → [K, longest T]: codes themselves can't be added."""
+    mix = merge([decode(codec, part) for part in parts], gains_db)
+    return encode(codec, mix, codec.spec.sample_rate_hz)
+
+
+def pad_silence(audio: np.ndarray, before_samples: int, after_samples: int) -> np.ndarray:
+    """Audio [n] → [before + n + after]."""
+    return np.pad(audio, (before_samples, after_samples))
+
+
+def pad_codes_with_silence(codec: Codec, codes: np.ndarray, before_frames: int, after_frames: int) -> np.ndarray:
+    """[K,T] → [K, before + T + after]; the codes of silence are what this very codec gives for it."""
+
+    def silence(num_frames: int) -> np.ndarray:
+        if num_frames == 0:
+            return codes[:, :0]
+        samples = np.zeros(num_frames * codec.spec.hop_samples, np.float32)
+        return encode(codec, samples, codec.spec.sample_rate_hz)[: len(codes)].astype(codes.dtype)
+
+    return concat([silence(before_frames), codes, silence(after_frames)])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m vall_e.emb.qnt", description="Audio to codes, or codes to audio.")
+    parser.add_argument("--input", type=Path, required=True, help="an audio file, or codes in .npy")
+    parser.add_argument("--output", type=Path, required=True, help="codes in .npy, or an audio file")
+    config.add_options(parser, CodecOptions)
+    args = parser.parse_args(argv)
+    options = config.resolve(CodecOptions, args, "qnt")
+    to_codes, from_codes = args.output.suffix == ".npy", args.input.suffix == ".npy"
+    if to_codes == from_codes:
+        raise UsageError("one of --input and --output is audio, the other ends in .npy")
+    manifest.require_file(args.input, "your recorder" if to_codes else "python -m vall_e.emb.qnt")
+    codec = load_codec(options)
+    if to_codes:
+        _file_to_codes(codec, args.input, args.output)
+    else:
+        audio = decode(codec, manifest.read_array(args.input))
+        audio_files.write(args.output, audio, codec.spec.sample_rate_hz)
+    return 0
+
+
+def _file_to_codes(codec: Codec, source: Path, target: Path) -> None:
+    try:
+        audio, sample_rate_hz = audio_files.load(source)
+    except audio_files.AudioError as error:
+        raise UsageError(f"{source}: {error}") from None
+    codes = encode(codec, audio, sample_rate_hz)
+    np.save(target, codes, allow_pickle=False)
+    print(f"{target}: {codec.spec.name}, {codes.shape[0]} levels, {codes.shape[1]} frames")
+
+
+if __name__ == "__main__":
+    config.run_main(main)

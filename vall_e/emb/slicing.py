@@ -1,0 +1,184 @@
+"""Where a recording is cut: slices whose edges never reach into a neighbouring word.
+
+All arithmetic is in whole samples of the recording's own rate; a time becomes a sample once, by `seconds_to_samples`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from vall_e.types import Recording, Reject, RejectReason, Segment, Transcript, Word, seconds_to_samples, utterance_id
+
+STAGE = "process"
+MARGIN_S = 0.2  # of silence kept on each side of a slice, as far as the gap to the neighbouring word allows
+TOLERANCE_S = 0.5  # by which recognisers may place the last word behind the end of the audio
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slice:
+    """A stretch of one recording and what is said in it; word times count from the slice's start."""
+
+    id: str
+    start_samples: int
+    num_samples: int
+    text: str
+    words: tuple[Word, ...]
+    speaker: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    mode: str  # auto | true | false
+    min_duration_s: float
+    max_duration_s: float
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Text with its edges in samples: [first, last) is speech; words are on the recording's clock."""
+
+    text: str
+    first: int
+    last: int
+    words: tuple[Word, ...]
+    speaker: str | None
+
+
+def plan_slices(recording: Recording, transcript: Transcript, limits: Limits) -> tuple[list[Slice], list[Reject]]:
+    """Slices of a recording in order of time, and the stretches that can't become one, each with its reason.
+
+    `auto` takes the whole file unless it is longer than the maximum or has several segments. A segment that is too long
+    is split at its widest gaps between words.
+    """
+    wants_segments = len(transcript.segments) > 1 or recording.duration_s > limits.max_duration_s
+    if limits.mode == "true" or (limits.mode == "auto" and wants_segments):
+        return _plan_segments(recording, transcript, limits)
+    reject = _check(recording.id, recording.num_samples, transcript.text, recording, limits)
+    if reject:
+        return [], [reject]
+    words = tuple(word for segment in transcript.segments for word in segment.words)
+    return [_whole(recording, transcript.text, words)], []
+
+
+def _whole(recording: Recording, text: str, words: tuple[Word, ...]) -> Slice:
+    return Slice(
+        id=utterance_id(recording.id, None),
+        start_samples=0,
+        num_samples=recording.num_samples,
+        text=text,
+        words=words,
+        speaker=recording.speaker,
+    )
+
+
+def _plan_segments(recording: Recording, transcript: Transcript, limits: Limits) -> tuple[list[Slice], list[Reject]]:
+    max_samples = int(limits.max_duration_s * recording.sample_rate_hz)
+    pieces = []
+    for segment in transcript.segments:
+        piece = _piece(segment, recording)
+        pieces += split(piece, max_samples, recording.sample_rate_hz)
+    slices, rejects = [], []
+    for index, piece in enumerate(pieces):
+        # the gap to a neighbour is shared: each may widen to its middle, so that slices never share a sample
+        lowest = (pieces[index - 1].last + piece.first + 1) // 2 if index else 0
+        highest = (piece.last + pieces[index + 1].first) // 2 if index + 1 < len(pieces) else recording.num_samples
+        planned = _cut(utterance_id(recording.id, index), piece, (lowest, highest), recording, limits)
+        if isinstance(planned, Slice):
+            slices.append(planned)
+        else:
+            rejects.append(planned)
+    return slices, rejects
+
+
+def _piece(segment: Segment, recording: Recording) -> Piece:
+    """The stretch that a segment's words take, or its own times where it has no words."""
+    start_s = segment.words[0].start_s if segment.words else segment.start_s
+    end_s = segment.words[-1].end_s if segment.words else segment.end_s
+    rate_hz = recording.sample_rate_hz
+    last = seconds_to_samples(end_s, rate_hz)
+    if 0 < last - recording.num_samples <= TOLERANCE_S * rate_hz:
+        last = recording.num_samples
+    # a diarised voice is known within its recording only: 'SPEAKER_00' of two recordings are two people
+    speaker = f"{recording.id}#{segment.speaker}" if segment.speaker else None
+    return Piece(segment.text, seconds_to_samples(start_s, rate_hz), last, segment.words, speaker)
+
+
+def split(piece: Piece, max_samples: int, sample_rate_hz: int) -> list[Piece]:
+    """Halves at the widest gap between words until every part is short enough or has one word.
+
+    The middle wins among gaps of the same width, so that parts are of like length.
+    """
+    if piece.last - piece.first <= max_samples or len(piece.words) < 2:
+        return [piece]
+    words = piece.words
+    gaps = [late.start_s - early.end_s for early, late in zip(words, words[1:], strict=False)]
+    at = max(range(1, len(words)), key=lambda n: (gaps[n - 1], -abs(n - len(words) / 2)))
+    left_text, right_text = split_text(piece.text, words, at)
+    end = seconds_to_samples(words[at - 1].end_s, sample_rate_hz)
+    start = seconds_to_samples(words[at].start_s, sample_rate_hz)
+    left = Piece(left_text, piece.first, end, words[:at], piece.speaker)
+    right = Piece(right_text, start, piece.last, words[at:], piece.speaker)
+    return split(left, max_samples, sample_rate_hz) + split(right, max_samples, sample_rate_hz)
+
+
+def split_text(text: str, words: Sequence[Word], at: int) -> tuple[str, str]:
+    """`text` cut before word number `at`, with its punctuation and spacing; joined from the words if they differ."""
+    cursor = 0
+    for word in words[:at]:
+        found = text.find(word.text, cursor)
+        if found < 0:
+            return " ".join(word.text for word in words[:at]), " ".join(word.text for word in words[at:])
+        cursor = found + len(word.text)
+    start = text.find(words[at].text, cursor)
+    if start < 0:
+        return " ".join(word.text for word in words[:at]), " ".join(word.text for word in words[at:])
+    # what stands between the two words is punctuation: up to the last space it ends the left one
+    gap = text[cursor:start]
+    edge = cursor + (gap.rfind(" ") if " " in gap else len(gap))
+    return text[:edge].strip(), text[edge:].strip()
+
+
+def _cut(item_id: str, piece: Piece, room: tuple[int, int], recording: Recording, limits: Limits) -> Slice | Reject:
+    """Widens a piece into the silence around it, inside `room`."""
+    rate_hz = recording.sample_rate_hz
+    lowest, highest = room
+    if not 0 <= lowest <= piece.first < piece.last <= highest <= recording.num_samples:
+        detail = (
+            f"speech at {piece.first / rate_hz:.2f}..{piece.last / rate_hz:.2f} s overlaps its neighbours "
+            f"or leaves the {recording.duration_s:.2f} s of audio"
+        )
+        return Reject(id=item_id, stage=STAGE, reason=RejectReason.BAD_TIMES, detail=detail)
+    margin = seconds_to_samples(MARGIN_S, rate_hz)
+    spare = int(limits.max_duration_s * rate_hz) - (piece.last - piece.first)
+    margin = min(margin, max(0, spare) // 2)  # where speech alone just fits, its margins give way
+    start, end = max(piece.first - margin, lowest), min(piece.last + margin, highest)
+    reject = _check(item_id, end - start, piece.text, recording, limits)
+    if reject:
+        return reject
+    return Slice(
+        id=item_id,
+        start_samples=start,
+        num_samples=end - start,
+        text=piece.text,
+        words=tuple(_shift(word, start / rate_hz) for word in piece.words),
+        speaker=piece.speaker or recording.speaker,
+    )
+
+
+def _shift(word: Word, by_s: float) -> Word:
+    start_s, end_s = max(0.0, word.start_s - by_s), max(0.0, word.end_s - by_s)
+    return Word(text=word.text, start_s=round(start_s, 6), end_s=round(end_s, 6), score=word.score)
+
+
+def _check(item_id: str, num_samples: int, text: str, recording: Recording, limits: Limits) -> Reject | None:
+    duration_s = num_samples / recording.sample_rate_hz
+    if not text.strip():
+        return Reject(id=item_id, stage=STAGE, reason=RejectReason.NO_TEXT, detail="the transcript has no words here")
+    if duration_s < limits.min_duration_s:
+        detail = f"{duration_s:.3f} s, the minimum is {limits.min_duration_s} s"
+        return Reject(id=item_id, stage=STAGE, reason=RejectReason.TOO_SHORT, detail=detail)
+    if duration_s > limits.max_duration_s:
+        detail = f"{duration_s:.1f} s, the maximum is {limits.max_duration_s} s; without word times it can't be cut"
+        return Reject(id=item_id, stage=STAGE, reason=RejectReason.TOO_LONG, detail=detail)
+    return None
