@@ -49,11 +49,12 @@ class Speaker:
 
 
 LONG_TEXT = (
-    "It was a quiet morning in the small town by the sea. The fishermen had already left the harbor before the sun came up. "
-    "A young woman opened the door of the bakery and put a sign on the street. Within a few minutes there was a long line of "
-    "people waiting for fresh bread. They talked about the weather, the price of fish, and the new school on the hill. "
-    "An old man told the story of the great storm that had taken the roof off his house. Nobody knew if all of it was true, "
-    "but everyone liked to listen. When the church bell rang at nine, the street was empty again."
+    "It was a quiet morning in the small town by the sea. The fishermen had already left the harbor before the sun "
+    "came up. A young woman opened the door of the bakery and put a sign on the street. Within a few minutes there "
+    "was a long line of people waiting for fresh bread. They talked about the weather, the price of fish, and the "
+    "new school on the hill. An old man told the story of the great storm that had taken the roof off his house. "
+    "Nobody knew if all of it was true, but everyone liked to listen. When the church bell rang at nine, the "
+    "street was empty again."
 )
 
 SPEAKERS = (
@@ -66,7 +67,12 @@ SPEAKERS = (
             Clip("slt_0002.wav", 16_000, "Glue the sheet to the dark blue background.", "metadata.csv"),
             Clip("slt_0003.wav", 16_000, "It is easy to tell the depth of a well.", "metadata.csv"),
             Clip("slt_0004.wav", 16_000, "Four hours of steady work faced us.", "metadata.csv"),
-            Clip("slt_0005.flac", 16_000, "A large size in stockings is hard to sell, even at 3.14 dollars.", "metadata.csv"),
+            Clip(
+                "slt_0005.flac",
+                16_000,
+                "A large size in stockings is hard to sell, even at 3.14 dollars.",
+                "metadata.csv",
+            ),
         ),
     ),
     Speaker(
@@ -99,9 +105,17 @@ SPEAKERS = (
         (
             Clip("桜.wav", 22_050, "春になると、桜の花が咲きます。", ".txt", "はるになると、さくらのはながさきます。"),
             Clip("駅.m4a", 44_100, "駅の前に大きな本屋があります。", ".txt", "えきのまえにおおきなほんやがあります。"),
-            Clip("ja_003.m4a", 44_100, "友達と一緒に映画を見ました。", ".txt", "ともだちといっしょにえいがをみました。"),
+            Clip(
+                "ja_003.m4a", 44_100, "友達と一緒に映画を見ました。", ".txt", "ともだちといっしょにえいがをみました。"
+            ),
             Clip("ja_004.flac", 44_100, "このパンはとてもおいしいです。", ".txt", "このパンはとてもおいしいです。"),
-            Clip("ja_005.ogg", 24_000, "雨が降ったので、家で本を読みました。", ".txt", "あめがふったので、いえでほんをよみました。"),
+            Clip(
+                "ja_005.ogg",
+                24_000,
+                "雨が降ったので、家で本を読みました。",
+                ".txt",
+                "あめがふったので、いえでほんをよみました。",
+            ),
         ),
         language="ja",
     ),

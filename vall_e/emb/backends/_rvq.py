@@ -1,15 +1,16 @@
 """Residual vector quantisation with an exact nearest neighbour.
 
-The usual expanded distance |x|^2 - 2xe + |e|^2 in float32 loses digits to cancellation, so the code it picks depends on the
-batch, the BLAS and the number of threads. Here it only nominates candidates; a float64 distance without cancellation
-decides. Codes are then the same however frames are batched.
+The usual expanded distance |x|^2 - 2xe + |e|^2 in float32 loses digits to cancellation, so the code it picks depends on
+the size of the batch, the BLAS and the number of threads. Here it only nominates candidates; a float64 distance without
+cancellation decides. The same frames then get the same codes however they are batched.
 """
 
 import torch
 from torch import Tensor
 
 _CANDIDATES = 4
-_CHUNK_FRAMES = 8192  # bounds the [frames, C] distance table to 32 MB for 1024 entries
+_CHUNK_FRAMES = 8192  # bounds the [frames, C] table of rough distances to 32 MB for 1024 entries
+_SLOW_FRAMES = 32  # bounds the [frames, C, D] table of exact distances to 32 MB for 1024 entries of 128
 
 
 def quantize(x: Tensor, codebooks: Tensor) -> Tensor:
@@ -24,8 +25,7 @@ def quantize(x: Tensor, codebooks: Tensor) -> Tensor:
     """
     if x.ndim != 2 or codebooks.ndim != 3 or x.shape[1] != codebooks.shape[2]:
         raise ValueError(f"expected frames [N, D] and codebooks [K, C, D], got {[*x.shape]} and {[*codebooks.shape]}")
-    books = [_distinct(codebook) for codebook in codebooks.float()]
-    chunks = [_quantize_chunk(part, books) for part in x.float().split(_CHUNK_FRAMES)]
+    chunks = [_quantize_chunk(part, codebooks.float()) for part in x.float().split(_CHUNK_FRAMES)]
     return torch.cat(chunks, dim=1)
 
 
@@ -33,7 +33,7 @@ def dequantize(codes: Tensor, codebooks: Tensor) -> Tensor:
     """Sum the entries that the codes name.
 
     Args:
-        codes: integer [K', N] with K' <= K; missing levels add nothing.
+        codes: integer [K', N] with 1 <= K' <= K; missing levels add nothing.
         codebooks: float [K, C, D].
 
     Returns:
@@ -41,7 +41,7 @@ def dequantize(codes: Tensor, codebooks: Tensor) -> Tensor:
     """
     levels, size = codebooks.shape[:2]
     if codes.ndim != 2 or not 1 <= codes.shape[0] <= levels:
-        raise ValueError(f"expected codes [K', N] with 1 <= K' <= {levels}, got {[*codes.shape]}")
+        raise ValueError(f"expected codes [K, N] with 1 <= K <= {levels}, got {[*codes.shape]}")
     if codes.numel() and (int(codes.min()) < 0 or int(codes.max()) >= size):
         raise ValueError(f"codes must lie in 0..{size - 1}, got {int(codes.min())}..{int(codes.max())}")
     total = codebooks.new_zeros(codes.shape[1], codebooks.shape[2], dtype=torch.float32)
@@ -50,34 +50,46 @@ def dequantize(codes: Tensor, codebooks: Tensor) -> Tensor:
     return total
 
 
-def _quantize_chunk(x: Tensor, books: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """float32 [n, D] -> int64 [K, n]."""
+def _quantize_chunk(x: Tensor, codebooks: Tensor) -> Tensor:
+    """float32 [n, D] and [K, C, D] -> int64 [K, n]."""
     residual = x
     codes = []
-    for rows, first in books:
-        nearest = _nearest(residual, rows, first)
-        codes.append(first[nearest])
-        residual = residual - rows[nearest]
+    for codebook in codebooks:
+        indices = _nearest(residual, codebook)
+        residual = residual - codebook[indices]
+        codes.append(indices)
     return torch.stack(codes)
 
 
-def _distinct(codebook: Tensor) -> tuple[Tensor, Tensor]:
-    """The different rows of codebook [C, D] and where each stands first: float32 [U, D], int64 [U].
+def _nearest(x: Tensor, codebook: Tensor) -> Tensor:
+    """Index of the row of codebook [C, D] nearest to each row of x [n, D] -> int64 [n]."""
+    size, width = codebook.shape
+    # |x|^2 is the same for every entry, so it can't change the order
+    rough = codebook.square().sum(1) - 2.0 * (x @ codebook.T)
+    best = rough.topk(min(_CANDIDATES + 1, size), dim=1, largest=False)
+    # in rising order, so that the first minimum is the lowest index
+    candidates = best.indices[:, :_CANDIDATES].sort(dim=1).values
+    indices = candidates.gather(1, _exact_argmin(x, codebook[candidates])[:, None])[:, 0]
+    if size > _CANDIDATES:
+        # What rounding can add to a rough distance. Where it could have hidden the nearest entry, compare with all.
+        reach = x.norm(dim=1) + codebook.norm(dim=1).max()
+        error = (width + 4) * torch.finfo(torch.float32).eps * reach.square()
+        doubtful = (best.values[:, _CANDIDATES] - best.values[:, 0] <= 2 * error).nonzero()[:, 0]
+        if len(doubtful):
+            distinct = _first_copies(codebook)  # codebooks that aren't trained yet can be all zero
+            for rows in doubtful.split(_SLOW_FRAMES):
+                indices[rows] = distinct[_exact_argmin(x[rows], codebook[distinct][None])]
+    return indices
 
-    Without this, copies of one entry could fill all candidate places and the lowest index would be chance.
-    """
+
+def _first_copies(codebook: Tensor) -> Tensor:
+    """Index of the first copy of every different row of codebook [C, D], rising -> int64 [U]."""
     rows, which = torch.unique(codebook, dim=0, return_inverse=True)
     positions = torch.arange(len(codebook), device=codebook.device)
     first = torch.full((len(rows),), len(codebook), device=codebook.device)
-    return rows, first.scatter_reduce(0, which, positions, "amin")
+    return first.scatter_reduce(0, which, positions, "amin").sort().values
 
 
-def _nearest(x: Tensor, rows: Tensor, first: Tensor) -> Tensor:
-    """Position in rows [U, D] of the entry nearest to each row of x [n, D] -> int64 [n]; `first` [U] breaks ties."""
-    # |x|^2 is the same for every entry, so it can't change the order
-    rough = rows.square().sum(1) - 2.0 * (x @ rows.T)
-    candidates = rough.topk(min(_CANDIDATES, len(rows)), dim=1, largest=False).indices
-    # ordered by index, so that argmin's first minimum is the lowest index
-    candidates = candidates.gather(1, first[candidates].argsort(dim=1))
-    exact = (x.double()[:, None, :] - rows.double()[candidates]).square().sum(2)
-    return candidates.gather(1, exact.argmin(dim=1, keepdim=True))[:, 0]
+def _exact_argmin(x: Tensor, entries: Tensor) -> Tensor:
+    """Position of the first nearest of entries [n or 1, M, D] for each row of x [n, D] -> int64 [n]."""
+    return (x.double()[:, None, :] - entries.double()).square().sum(2).argmin(1)

@@ -1,7 +1,7 @@
 """Let torchaudio import on a CPU-only torch.
 
-The torchaudio wheel on PyPI is linked to CUDA. On a CPU-only torch its extension fails to load, and with it everything
-that imports torchaudio (encodec, vocos, dac, whisperx, pyannote). Its Python parts need no extension, so a stand-in module
+The torchaudio wheel on PyPI is linked to CUDA. On a CPU-only torch its extension fails to load, and with it all that
+imports torchaudio (encodec, vocos, dac, whisperx, pyannote). Its Python parts need no extension, so a stand-in module
 that says "the extension is not there" makes resampling, mel and filters work. `forced_align` and RNN-T do not.
 """
 
@@ -18,8 +18,8 @@ _NAME = "torchaudio._extension"
 def install_shim() -> None:
     """Register the stand-in for `torchaudio._extension`; must run before anything imports torchaudio.
 
-    Does nothing on a CUDA build of torch, when torchaudio is already imported, when its own version says that it is a CPU
-    build, or when the stand-in is in place: calling it twice is harmless.
+    Does nothing on a CUDA build of torch, when torchaudio is already imported, when its own version says that it is a
+    CPU build, or when the stand-in is in place: calling it twice is harmless.
     """
     if torch.version.cuda is not None or _NAME in sys.modules or _is_cpu_build():
         return
