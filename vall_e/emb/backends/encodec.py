@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 CHECKPOINT = "encodec_24khz-d7cc33bc.th"
 MAX_LEVELS = 32
+# what the tensors-only reader of torch stumbles over in damaged bytes, besides its own errors
+DAMAGED = (RuntimeError, EOFError, KeyError, IndexError, ValueError, TypeError, AttributeError)
 
 
 class EncodecCodec:
@@ -127,9 +129,9 @@ def _load_state(model: Any, path: Path) -> None:
             state = safetensors.torch.load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, safetensors.SafetensorError) as error:
+    except (OSError, pickle.UnpicklingError, safetensors.SafetensorError, *DAMAGED) as error:
         reason = str(error).strip().partition("\n")[0]
-        raise BackendError(f"encodec: {path} can't be read as weights: {reason}") from None
+        raise BackendError(f"encodec: {path} can't be read as weights: {type(error).__name__}: {reason}") from None
     try:
         model.load_state_dict(state)
     except (RuntimeError, TypeError, AttributeError) as error:

@@ -1,0 +1,153 @@
+"""One suite for every codec: lengths, ranges, determinism, each alone = all together. A new codec adds one line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from vall_e.emb import qnt
+from vall_e.emb.qnt import Codec, CodecOptions
+from vall_e.types import ContractError, UsageError
+
+# name → (options with small or embedded weights, highest number of levels)
+CODECS: dict[str, Callable[[Path, int], CodecOptions]] = {
+    "tiny": lambda weights, levels: CodecOptions(audio_backend="tiny", levels=levels),
+    "encodec": lambda weights, levels: CodecOptions(audio_backend="encodec", weights=weights, levels=levels),
+}
+MAX_LEVELS = {"tiny": 8, "encodec": 32}
+
+
+@pytest.fixture(scope="module", params=CODECS)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def codec(name: str, encodec_weights: Path) -> Codec:
+    return qnt.load_codec(CODECS[name](encodec_weights, 8))
+
+
+@pytest.fixture(scope="module")
+def speech(demo_speech: np.ndarray) -> list[np.ndarray]:
+    """Pieces of several lengths, whole and broken hops among them."""
+    lengths = [24_000, 1, 319, 320, 321, 7_777, 24_000, 640]
+    starts = np.cumsum([30_000] * len(lengths))
+    return [demo_speech[start : start + length] for start, length in zip(starts, lengths, strict=True)]
+
+
+def test_every_registered_codec_is_in_this_suite() -> None:
+    assert CODECS.keys() == qnt.REGISTRY.keys()
+
+
+def test_satisfies_the_protocol(codec: Codec) -> None:
+    assert isinstance(codec, qnt.Codec)
+    assert len(codec.spec.weights_sha256) == 64
+
+
+def test_shapes_types_and_ranges(codec: Codec, speech: list[np.ndarray]) -> None:
+    for audio, codes in zip(speech, codec.encode(speech), strict=True):
+        assert codes.dtype == np.uint16
+        assert codes.shape == (8, codec.spec.num_frames(len(audio)))
+        assert codes.max() < codec.spec.codebook_size
+        (decoded,) = codec.decode([codes])
+        assert decoded.dtype == np.float32
+        assert decoded.shape == (codes.shape[1] * codec.spec.hop_samples,)
+        assert np.isfinite(decoded).all()
+
+
+def test_codes_carry_the_sound(codec: Codec, speech: list[np.ndarray]) -> None:
+    """Guards the suite itself: with dead codebooks all else would hold as well."""
+    first, last = codec.encode([speech[0], speech[6]])
+    assert len(np.unique(first[0])) > 5
+    assert (first != last).mean() > 0.5
+
+
+def test_each_alone_equals_all_together(codec: Codec, speech: list[np.ndarray]) -> None:
+    together = codec.encode(speech)
+    alone = [codec.encode([audio])[0] for audio in speech]
+    for one, other in zip(together, alone, strict=True):
+        np.testing.assert_array_equal(one, other)
+    for one, other in zip(codec.decode(together), [codec.decode([codes])[0] for codes in alone], strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_a_second_load_gives_the_same(codec: Codec, name: str, encodec_weights: Path, speech: list[np.ndarray]) -> None:
+    again = qnt.load_codec(CODECS[name](encodec_weights, 8))
+    assert again.spec == codec.spec
+    np.testing.assert_array_equal(again.encode(speech[:1])[0], codec.encode(speech[:1])[0])
+
+
+def test_fewer_levels_are_a_prefix(codec: Codec, name: str, encodec_weights: Path, speech: list[np.ndarray]) -> None:
+    for levels in (1, 2, 5):
+        small = qnt.load_codec(CODECS[name](encodec_weights, levels))
+        assert small.spec.num_levels == levels
+        np.testing.assert_array_equal(small.encode(speech[:1])[0], codec.encode(speech[:1])[0][:levels])
+        assert len(codec.decode([codec.encode(speech[:1])[0][:levels]])[0]) == 24_000
+
+
+def test_a_number_of_levels_it_has_not(name: str, encodec_weights: Path) -> None:
+    for levels in (0, MAX_LEVELS[name] + 1, -1):
+        with pytest.raises(UsageError, match="levels"):
+            qnt.load_codec(CODECS[name](encodec_weights, levels))
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(length=st.integers(1, 6_000), rate_hz=st.sampled_from([8_000, 16_000, 22_050, 44_100, 48_000]))
+def test_any_rate_and_length(codec: Codec, demo_speech: np.ndarray, length: int, rate_hz: int) -> None:
+    codes = qnt.encode(codec, demo_speech[40_000 : 40_000 + length], rate_hz)
+    samples = -(-length * codec.spec.sample_rate_hz // rate_hz)
+    assert codes.shape == (8, -(-samples // codec.spec.hop_samples))
+
+
+def test_stereo_is_downmixed(codec: Codec, speech: list[np.ndarray]) -> None:
+    mono = speech[0]
+    stereo = np.stack([mono * 0.5, mono * 1.5], axis=1)
+    np.testing.assert_array_equal(
+        qnt.encode(codec, stereo, 24_000), qnt.encode(codec, stereo.mean(axis=1, dtype=np.float32), 24_000)
+    )
+
+
+@pytest.mark.parametrize("bad", [np.zeros(0, np.float32), np.full(100, np.nan, np.float32), np.zeros((2, 2, 2))])
+def test_audio_that_is_none(codec: Codec, bad: np.ndarray) -> None:
+    with pytest.raises(ContractError, match="audio to encode"):
+        qnt.encode(codec, bad, 24_000)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        np.full((8, 3), 1024, np.uint16),
+        np.full((8, 3), -1, np.int64),
+        np.zeros((33, 3), np.uint16),
+        np.zeros((0, 3), np.uint16),
+        np.zeros((8, 0), np.uint16),
+        np.zeros((8, 3), np.float32),
+        np.zeros(8, np.uint16),
+    ],
+)
+def test_codes_that_do_not_fit(codec: Codec, bad: np.ndarray) -> None:
+    with pytest.raises(ContractError, match="codes"):
+        qnt.decode(codec, bad)
+
+
+def test_silence_is_padded_with_the_codes_of_silence(codec: Codec, speech: list[np.ndarray]) -> None:
+    codes = codec.encode([speech[0]])[0]
+    padded = qnt.pad_codes_with_silence(codec, codes, 3, 5)
+    assert padded.shape == (8, 3 + codes.shape[1] + 5)
+    np.testing.assert_array_equal(padded[:, 3:-5], codes)
+    np.testing.assert_array_equal(padded[:, -5:], codec.encode([np.zeros(5 * 320, np.float32)])[0])
+    np.testing.assert_array_equal(qnt.pad_codes_with_silence(codec, codes, 0, 0), codes)
+
+
+def test_merging_codes_is_merging_their_sound(codec: Codec, speech: list[np.ndarray]) -> None:
+    codes = codec.encode([speech[0], speech[5]])
+    merged = qnt.merge_codes(codec, codes, [0.0, -6.0])
+    one, other = codec.decode(codes)
+    mix = one.copy()
+    mix[: len(other)] += other * np.float32(10 ** (-6 / 20))
+    np.testing.assert_array_equal(merged, codec.encode([mix])[0])

@@ -1,0 +1,197 @@
+"""What a folder of results holds: counts for a terminal, read back from the files themselves.
+
+    python -m vall_e.report WORK
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vall_e import config, manifest
+from vall_e.types import Reject, Transcript, UsageError, Utterance, recording_id_of
+
+NUM_BINS = 12
+BAR_WIDTH = 32
+
+
+@dataclass(kw_only=True)
+class Summary:
+    """Counts over the manifests in a work folder; `reports` are of the stages that ran just now, if any did."""
+
+    work: Path
+    utterances: list[Utterance]
+    num_recordings: int  # with a transcript
+    rejects: list[Reject]
+    reports: Sequence[Any] = field(default=())
+
+    @property
+    def hours(self) -> float:
+        return sum(row.duration_s for row in self.utterances) / 3600
+
+    @property
+    def reject_ratio(self) -> float:
+        return len(self.rejects) / max(1, len(self.rejects) + len(self.utterances))
+
+    def lost_recordings(self) -> set[str]:
+        """Recordings with a transcript and neither an utterance nor a reject: empty unless a run was cut short."""
+        path = self.work / "metadata" / "transcripts.jsonl"
+        heard = {row.recording_id for row in manifest.read_rows(path, Transcript)}
+        accounted = {row.recording_id for row in self.utterances}
+        accounted |= {recording_id_of(reject.id) for reject in self.rejects if reject.stage == "process"}
+        return heard - accounted
+
+    def show(self) -> None:
+        """Prints tables: totals, speakers, lengths, stages, rejects, and where the results lie."""
+        from rich.console import Console
+
+        console = Console(highlight=False, soft_wrap=True)
+        for part in (self._totals(), self._speakers(), self._lengths(), self._stages(), self._rejects()):
+            if part is not None:
+                console.print(part)
+        console.print(self._account())
+        console.print(f"Results: {self.work}", markup=False)
+        for name, what in RESULTS.items():
+            if (self.work / name).exists():
+                console.print(f"  {self.work / name}  {what}", markup=False)
+
+    def _account(self) -> str:
+        before = [reject for reject in self.rejects if reject.stage == "transcribe"]
+        ignored = next((report.num_ignored for report in self.reports if report.stage == "transcribe"), None)
+        parts = [f"{self.num_recordings} recordings with a transcript", f"{len(before)} rejected"]
+        parts += [] if ignored is None else [f"{ignored} files that are not audio"]
+        lost = self.lost_recordings()
+        state = f"{len(lost)} recordings are not processed yet" if lost else "every input is accounted for"
+        return f"Inputs: {', '.join(parts)}; {state}."
+
+    def _totals(self) -> Any:
+        table = _table("Dataset", "hours", "utterances", "recordings", "speakers", "languages", "rejects")
+        languages = collections.Counter(row.language for row in self.utterances)
+        table.add_row(
+            f"{self.hours:.4f}" if self.hours < 1 else f"{self.hours:,.2f}",
+            f"{len(self.utterances):,}",
+            f"{len({row.recording_id for row in self.utterances}):,}",
+            f"{len({row.speaker_id for row in self.utterances}):,}",
+            ", ".join(f"{language} {count}" for language, count in languages.most_common()),
+            f"{len(self.rejects):,}",
+        )
+        return table
+
+    def _speakers(self) -> Any:
+        seconds: dict[str, float] = collections.defaultdict(float)
+        for row in self.utterances:
+            seconds[row.speaker_id] += row.duration_s
+        if not seconds:
+            return None
+        table = _table("Speakers", "speaker", "minutes", "")
+        longest = max(seconds.values())
+        for speaker, total in sorted(seconds.items(), key=lambda item: -item[1])[:NUM_BINS]:
+            table.add_row(_plain(speaker), f"{total / 60:.2f}", _bar(total / longest))
+        if len(seconds) > NUM_BINS:
+            table.add_row(f"… {len(seconds) - NUM_BINS} more", "", "")
+        return table
+
+    def _lengths(self) -> Any:
+        durations = [row.duration_s for row in self.utterances]
+        if not durations:
+            return None
+        table = _table(f"Lengths (median {statistics.median(durations):.1f} s)", "seconds", "utterances", "")
+        width = max(1.0, -(-max(durations) // NUM_BINS))
+        bins = collections.Counter(int(duration // width) for duration in durations)
+        for index in range(min(bins), max(bins) + 1):
+            label = f"{index * width:.0f}–{(index + 1) * width:.0f}"
+            table.add_row(label, str(bins[index]), _bar(bins[index] / max(bins.values())))
+        return table
+
+    def _stages(self) -> Any:
+        if not self.reports:
+            return None
+        table = _table("Stages", "stage", "rows", "rejects", "done before", "seconds", "× real time")
+        for report in self.reports:
+            factor = report.real_time_factor
+            table.add_row(
+                report.stage,
+                str(report.num_rows),
+                str(report.num_rejects),
+                str(report.num_resumed),
+                f"{report.wall_s:.1f}",
+                "" if factor is None else f"{factor:.3f}",
+            )
+        return table
+
+    def _rejects(self) -> Any:
+        if not self.rejects:
+            return None
+        table = _table("Rejects", "stage", "reason", "items", "for example")
+        groups: dict[tuple[str, str], list[Reject]] = collections.defaultdict(list)
+        for reject in self.rejects:
+            groups[reject.stage, str(reject.reason)].append(reject)
+        for (stage, reason), items in sorted(groups.items()):
+            table.add_row(stage, reason, str(len(items)), _plain(f"{items[0].id}: {items[0].detail}"))
+        return table
+
+
+RESULTS = {
+    "metadata/transcripts.jsonl": "what is said",
+    "dataset/utterances.jsonl": "one line per utterance; its codes lie beside it as .npy",
+    "dataset/similar.jsonl": "speaker prompts for each utterance",
+    "dataset/rejects.jsonl": "what was left out, and why (metadata/rejects.jsonl before that)",
+    "dataset/built": "memory-mapped training data: vall_e.dataset.Dataset",
+}
+
+
+def _table(title: str, *columns: str) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _bar(share: float) -> str:
+    return "█" * max(1 if share else 0, round(share * BAR_WIDTH))
+
+
+def _plain(text: str) -> str:
+    """Text from data, so that no newline, control code or markup in it acts on the terminal."""
+    from rich.markup import escape
+
+    return escape("".join(char if char.isprintable() else repr(char)[1:-1] for char in text))
+
+
+def _all_rejects(work: Path) -> Iterator[Reject]:
+    for folder in ("metadata", "dataset"):
+        yield from manifest.read_rows(work / folder / "rejects.jsonl", Reject)
+
+
+def summarise(work: Path, reports: Sequence[Any] = ()) -> Summary:
+    """Counts what lies in `work`, which `vall-e prepare` filled."""
+    transcripts = manifest.read_json_lines(work / "metadata" / "transcripts.jsonl")
+    return Summary(
+        work=work,
+        utterances=list(manifest.read_rows(work / "dataset" / "utterances.jsonl", Utterance)),
+        num_recordings=sum(1 for _ in transcripts),
+        rejects=list(_all_rejects(work)),
+        reports=reports,
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m vall_e.report", description="Counts of a folder of results.")
+    parser.add_argument("work", type=Path, help="folder that `vall-e prepare` filled")
+    work = parser.parse_args(argv).work
+    if not (work / "metadata").is_dir():
+        raise UsageError(f"{work}: no results of `vall-e prepare` here")
+    summarise(work).show()
+    return 0
+
+
+if __name__ == "__main__":
+    config.run_main(main)
