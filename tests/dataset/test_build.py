@@ -1,0 +1,369 @@
+"""From a dataset folder to Arrow files: what comes back, what is refused, and what a kill leaves."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vall_e import manifest
+from vall_e.dataset import scan
+from vall_e.dataset.__main__ import main
+from vall_e.dataset.build import BuildOptions, build
+from vall_e.dataset.index import Index
+from vall_e.dataset.vocab import Vocabulary
+from vall_e.types import ContractError, UsageError
+
+SMALL = BuildOptions(batch_utterances=4, file_batches=2)
+
+
+def digest(folder):
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+
+
+def test_every_row_comes_back_as_it_went_in(built, rows, tools):
+    index = Index(built)
+    by_id = {row.id: row for row in rows}
+    similar = {row["id"]: row["similar"] for row in tools.similar_rows(rows)}
+    assert [index.id(row) for row in range(len(index))] == sorted(by_id)
+    assert len(list(built.glob("rows-*.arrow"))) == -(-len(rows) // 8)
+    for number in range(len(index)):
+        row = by_id[index.id(number)]
+        np.testing.assert_array_equal(index.codes(number), tools.codes_of(row))
+        assert index.codes(number).dtype == np.uint16
+        assert index.vocabulary.decode(index.tokens(number)) == row.phonemes
+        assert index.num_frames[number] == row.num_frames
+        assert index.num_tokens[number] == len(row.phonemes) + 2
+        assert index.speakers[index.speaker[number]] == row.speaker_id
+        assert index.vocabulary.languages[index.language[number]] == row.language
+        found, scores = index.similar(number)
+        assert [index.id(other) for other in found] == [name for name, _ in similar[row.id]]
+        np.testing.assert_allclose(scores, [score for _, score in similar[row.id]], rtol=1e-6)
+
+
+def test_speaker_lists_hold_every_utterance_once_training_first(built):
+    index = Index(built)
+    assert {0, 1} == set(index.split.tolist()), "the fixture has both splits"
+    for speaker in range(len(index.speakers)):
+        everyone = index.speaker_rows(speaker, training_only=False)
+        training = index.speaker_rows(speaker, training_only=True)
+        assert sorted(everyone) == np.flatnonzero(index.speaker == speaker).tolist()
+        assert sorted(training) == np.flatnonzero((index.speaker == speaker) & (index.split == 0)).tolist()
+
+
+def test_columns_are_views_of_the_file_not_copies(built):
+    index = Index(built)
+    for name in ("num_frames", "speaker", "split", "id_hash"):
+        assert not getattr(index, name).flags.owndata
+        assert not getattr(index, name).flags.writeable
+    assert not index.codes(0).flags.owndata
+
+
+def test_the_order_of_the_input_does_not_change_a_byte(rows, tools, make):
+    similar = tools.similar_rows(rows)
+    first = build(make(rows, similar, "a"), make([], None, "a") / "built", SMALL).output
+    random.Random(1).shuffle(similar)
+    shuffled = random.Random(2).sample(rows, len(rows))
+    second = build(make(shuffled, similar, "b"), make([], None, "b") / "built", SMALL).output
+    assert digest(first) == digest(second)
+
+
+def test_slices_of_a_recording_share_their_split_and_new_data_moves_none(tools, make):
+    few, many = tools.corpus(recordings=20), tools.corpus(recordings=40)
+    options = BuildOptions(validation_fraction=0.3)
+    splits = []
+    for name, rows in (("few", few), ("many", many)):
+        folder = make(rows, None, name)
+        index = Index(build(folder, folder / "built", options).output)
+        splits.append({index.id(row): int(index.split[row]) for row in range(len(index))})
+    assert all(splits[1][name] == split for name, split in splits[0].items())
+    for row in many:
+        assert splits[1][row.id] == splits[1][f"{row.recording_id}-00000"]
+    assert 0.15 < np.mean(list(splits[1].values())) < 0.45
+
+
+def test_a_second_build_skips_and_new_data_does_not(rows, make, tools):
+    folder = make(rows[1:])
+    first = build(folder, folder / "built", SMALL)
+    before = (folder / "built" / "built.json").stat().st_ino
+    again = build(folder, folder / "built", SMALL)
+    assert not first.skipped and again.skipped
+    assert (folder / "built" / "built.json").stat().st_ino == before
+    assert dataclasses.replace(again, wall_s=0, skipped=False) == dataclasses.replace(first, wall_s=0)
+    tools.write(folder, rows[:1])
+    grown = build(folder, folder / "built", SMALL)
+    assert not grown.skipped and grown.utterances == len(rows)
+
+
+def test_a_damaged_build_is_not_taken_for_up_to_date(rows, make):
+    folder = make(rows)
+    output = build(folder, folder / "built", SMALL).output
+    whole = digest(output)
+    os.truncate(output / "rows-00001.arrow", 100)
+    assert not build(folder, output, SMALL).skipped
+    assert digest(output) == whole
+
+
+def test_vocabulary_is_kept_by_a_rebuild_and_an_unknown_phone_is_named(rows, make, tools):
+    folder = make(rows)
+    output = build(folder, folder / "built", SMALL).output
+    vocabulary = Vocabulary.load(output / "vocab.json")
+    assert "".join(vocabulary.phones) == "".join(sorted(set("".join(row.phonemes for row in rows))))
+    odd = tools.utterance("g/s0/odd.wav", None, frames=9, phonemes="aɮ")
+    tools.write(folder, [odd])
+    with pytest.raises(ContractError, match=r"g/s0/odd\.wav: phone 'ɮ' \(U\+026E\)"):
+        build(folder, output, SMALL)
+    assert Vocabulary.load(output / "vocab.json") == vocabulary, "the old build still stands"
+    build(folder, output, dataclasses.replace(SMALL, overwrite=True))
+    assert "ɮ" in Vocabulary.load(output / "vocab.json").phones
+
+
+def test_given_vocabulary_decides_the_ids(rows, make, tmp_path):
+    wide = Vocabulary.of("".join(row.phonemes for row in rows) + "AZ", ["de", "en", "ja"])
+    wide.save(tmp_path / "wide.json", tmp_path)
+    folder = make(rows)
+    index = Index(build(folder, folder / "built", dataclasses.replace(SMALL, vocab=tmp_path / "wide.json")).output)
+    assert index.vocabulary == wide
+    narrow = Vocabulary.of("abc", ["en"])
+    narrow.save(tmp_path / "narrow.json", tmp_path)
+    with pytest.raises(ContractError, match="is not in the vocabulary"):
+        build(folder, folder / "other", dataclasses.replace(SMALL, vocab=tmp_path / "narrow.json"))
+    assert not (folder / "other").exists()
+
+
+def test_changed_vocabulary_file_is_refused(tmp_path):
+    Vocabulary.of("abc", ["en"]).save(tmp_path / "vocab.json", tmp_path)
+    text = (tmp_path / "vocab.json").read_text()
+    assert Vocabulary.load(tmp_path / "vocab.json") == Vocabulary.of("cba", ["en"])
+    (tmp_path / "vocab.json").write_text(text.replace('"c"', '"d"'))
+    with pytest.raises(ContractError, match="does not match its hash"):
+        Vocabulary.load(tmp_path / "vocab.json")
+
+
+def spoil(folder, row, how):
+    codes = np.load(folder / row.codes)
+    if how == "missing":
+        (folder / row.codes).unlink()
+    elif how == "levels":
+        np.save(folder / row.codes, codes[:-1])
+    elif how == "frames":
+        np.save(folder / row.codes, codes[:, :-1])
+    elif how == "code":
+        codes[-1, -1] = 64
+        np.save(folder / row.codes, codes)
+    elif how == "dtype":
+        np.save(folder / row.codes, codes.astype(np.int64))
+    elif how == "torn":
+        os.truncate(folder / row.codes, 140)
+    else:
+        (folder / row.codes).write_bytes(b"not an array")
+
+
+@pytest.mark.parametrize("how", ["missing", "levels", "frames", "code", "dtype", "torn", "junk"])
+def test_an_array_that_breaks_its_promise_is_named(rows, make, how):
+    folder = make(rows)
+    spoil(folder, rows[5], how)
+    with pytest.raises(ContractError, match=rows[5].id):
+        build(folder, folder / "built", SMALL)
+    assert not (folder / "built").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"codes": "../outside.npy"},
+        {"codec": "other"},
+        {"num_frames": 0},
+        {"num_samples": 0},
+        {"start_samples": -1},
+        {"phonemes": ""},
+        {"phonemes": "a\ud800"},
+    ],
+)
+def test_a_row_that_breaks_the_contract_is_refused(rows, make, change):
+    folder = make(rows)
+    bad = manifest.to_row(dataclasses.replace(rows[2], id="g/s0/bad.wav", **change))
+    with (folder / "utterances.jsonl").open("a") as file:
+        file.write(json.dumps(bad) + "\n")
+    with pytest.raises(ContractError, match=r"bad\.wav|outside\.npy"):
+        build(folder, folder / "built", SMALL)
+
+
+def test_an_id_that_occurs_twice_is_named(rows, make):
+    folder = make([*rows, rows[3]])
+    with pytest.raises(ContractError, match=f"{rows[3].id}: two rows"):
+        build(folder, folder / "built", SMALL)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"id": "g/s0/r0.wav-00000", "similar": [["g/s0/ghost.wav", 0.5]]}, "ghost"),
+        ({"id": "g/s0/ghost.wav", "similar": []}, "ghost"),
+        ({"id": "g/s0/r0.wav-00000", "similar": [["g/s0/r0.wav-00000", 1.0]]}, "similar to itself"),
+        ({"id": "g/s0/r0.wav-00000", "similar": [["g/s0/r1.wav-00000", 0], ["g/s0/r1.wav-00001", 1]]}, "best first"),
+        ({"id": "g/s0/r0.wav-00000", "similar": ["g/s0/r1.wav-00000"]}, "expected"),
+        ({"similar": []}, "expected"),
+    ],
+)
+def test_a_similar_row_that_breaks_the_contract_is_named(rows, make, row, message):
+    folder = make(rows, [row])
+    with pytest.raises(ContractError, match=message):
+        build(folder, folder / "built", SMALL)
+
+
+def test_two_similar_lines_of_one_utterance_are_refused(rows, make, tools):
+    similar = tools.similar_rows(rows)
+    folder = make(rows, [*similar, similar[7]])
+    with pytest.raises(ContractError, match=f"{rows[7].id}: has two lines"):
+        build(folder, folder / "built", SMALL)
+
+
+def test_a_torn_last_line_is_no_row(rows, make):
+    folder = make(rows)
+    with (folder / "utterances.jsonl").open("a") as file:
+        file.write('{"id": "g/s0/torn')
+    assert build(folder, folder / "built", SMALL).utterances == len(rows)
+
+
+def test_input_that_changes_under_the_build_is_noticed(rows, make):
+    folder = make(rows)
+
+    def meddle(done: int, total: int) -> None:
+        with (folder / "utterances.jsonl").open("a") as file:
+            file.write("\n")
+
+    with pytest.raises(ContractError, match="changed while it was read"):
+        build(folder, folder / "built", SMALL, progress=meddle)
+    assert not (folder / "built").exists()
+
+
+def test_a_row_that_moves_under_the_build_is_named(rows, make):
+    folder = make(rows)
+
+    def meddle(done: int, total: int) -> None:
+        lines = (folder / "utterances.jsonl").read_bytes().splitlines(keepends=True)
+        with (folder / "utterances.jsonl").open("r+b") as file:
+            file.write(b"".join(reversed(lines)))
+
+    with pytest.raises(ContractError, match="changed while it was read|not JSON"):
+        build(folder, folder / "built", SMALL, progress=meddle)
+
+
+def test_missing_similar_is_a_warning_and_missing_rows_are_an_error(rows, make, tmp_path):
+    folder = make(rows)
+    report = build(folder, folder / "built", SMALL)
+    assert "no similar utterances" in report.line()
+    with pytest.raises(UsageError, match="no such folder"):
+        build(tmp_path / "nowhere", tmp_path / "built", SMALL)
+    (folder / "utterances.jsonl").write_text("")
+    with pytest.raises(UsageError, match="no utterances"):
+        build(folder, folder / "built", dataclasses.replace(SMALL, overwrite=True))
+
+
+def test_a_folder_that_is_no_build_is_not_replaced(rows, make):
+    folder = make(rows)
+    with pytest.raises(UsageError, match="not a built dataset"):
+        build(folder, folder, SMALL)
+    assert (folder / "utterances.jsonl").exists()
+
+
+def test_files_of_two_builds_are_not_mixed(rows, make, tools):
+    folder = make(rows)
+    index = Index(build(folder, folder / "built", SMALL).output)
+    tools.write(folder, [], tools.similar_rows(rows))
+    build(folder, folder / "built", SMALL)
+    with pytest.raises(ContractError, match="another build|build it again"):
+        index.codes(0)
+
+
+def test_id_table_finds_ids_whose_hashes_collide():
+    import pyarrow as pa
+
+    names = ["a", "b", "c", "d"]
+    same = np.full(4, scan.hash_id("c", scan.ID_SALT), np.uint64)
+    table = scan.IdTable(pa.array(names, pa.large_string()), same)
+    assert table.rows(["c", "c", "other"]).tolist() == [2, 2, -1]
+    assert table.rows([]).tolist() == []
+
+
+def start_build(folder):
+    argv = [sys.executable, "-m", "vall_e.dataset", "build", "--input-dataset", str(folder), "--batch-utterances", "1"]
+    return subprocess.Popen([*argv, "--file-batches", "1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def kill_in_the_middle(folder):
+    """Kills a build once some of its files are written."""
+    process = start_build(folder)
+    while not len(list(folder.glob(".built/.tmp/new/rows-*"))) > 3:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_a_kill_leaves_no_half_built_folder_and_the_next_build_is_whole(tools, make):
+    rows = tools.corpus(speakers=10, recordings=10, slices=6)
+    folder = make(rows[:300])
+    kill_in_the_middle(folder)
+    assert not (folder / "built").exists()
+    options = BuildOptions(batch_utterances=8)
+    old = build(folder, folder / "built", options).output
+    before = digest(old)
+    tools.write(folder, rows[300:])
+    kill_in_the_middle(folder)
+    assert digest(old) == before
+    assert build(folder, old, options).utterances == len(rows)
+    assert not list(folder.glob(".built/.tmp"))
+
+
+def test_two_builds_of_one_output_do_not_meet(rows, make):
+    folder = make(rows)
+    with manifest.folder_lock(folder / ".built"), pytest.raises(UsageError, match="another run"):
+        build(folder, folder / "built", SMALL)
+
+
+def test_command_line_builds_and_shows(rows, make, tools, capsys):
+    folder = make(rows, tools.similar_rows(rows))
+    config = folder / "config.yaml"
+    config.write_text("dataset:\n  validation_fraction: 0.3\n")
+    argv = ["build", "--input-dataset", str(folder), "--config", str(config)]
+    assert main(argv) == 0
+    assert f"{len(rows)} utterances" in capsys.readouterr().out
+    assert Index(folder / "built").built["content"]["validation_fraction"] == 0.3
+    assert main([*argv, "--validation-fraction", "0"]) == 0
+    assert "no recording fell to validation" in capsys.readouterr().out
+    assert main(["show", "--built", str(folder / "built")]) == 0
+    shown = capsys.readouterr().out
+    for text in ("g/s0", "ja", "train", f"{len(Index(folder / 'built').vocabulary.phones)} phones"):
+        assert text in shown
+    with pytest.raises(UsageError, match="not in 0..1"):
+        main([*argv, "--validation-fraction", "1.5"])
+
+
+def test_help_and_import_load_no_torch():
+    code = (
+        "import sys, vall_e.dataset, vall_e.dataset.build, vall_e.dataset.__main__ as m\n"
+        "try: m.main(['build', '--help'])\nexcept SystemExit: pass\n"
+        "assert not {'torch', 'pyarrow', 'rich'} & set(sys.modules), 'too much is loaded'\n"
+        "assert vall_e.dataset.Batch.__name__ == 'Batch'"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "--validation-fraction" in done.stdout
+
+
+def test_missing_build_names_the_command(tmp_path: Path):
+    with pytest.raises(UsageError, match="vall_e.dataset build"):
+        Index(tmp_path)

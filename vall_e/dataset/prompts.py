@@ -1,0 +1,68 @@
+"""Which utterance speaks the prompt of a target, and which part of it.
+
+VALL-E (arXiv:2301.02111, section 4) conditions on three seconds of another utterance of the same speaker. With
+probability p it comes from the target's similar list, else at random from the speaker, so that a model hears both a
+prompt of the same manner and any manner of the voice.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vall_e.dataset import files
+from vall_e.dataset.index import Index
+
+TRIES = 8
+
+
+class PromptChooser:
+    """Chooses prompts for the targets of one split (`files.TRAIN` or `files.VALIDATION`).
+
+    A prompt is never the target itself nor overlaps it in the same recording; a target for training never hears
+    audio that is kept for validation, a target for validation may hear both.
+    """
+
+    def __init__(self, index: Index, split: int, *, similar_probability: float) -> None:
+        self.index = index
+        self.training = split == files.TRAIN
+        self.similar_probability = similar_probability
+
+    def choose(self, row: int, rng: np.random.Generator) -> int | None:
+        """Row of the prompt for target `row`; None if there is no other utterance to use."""
+        if rng.random() < self.similar_probability:
+            similar = self.index.similar(row)[0]
+            allowed = similar[self._allowed(row, similar)]
+            if len(allowed):
+                return int(allowed[rng.integers(len(allowed))])
+        return self._same_speaker(row, rng)
+
+    def _same_speaker(self, row: int, rng: np.random.Generator) -> int | None:
+        """Uniform over what is allowed. Almost all of it is, so drawing again is cheaper than looking at everything."""
+        members = self.index.speaker_rows(int(self.index.speaker[row]), training_only=self.training)
+        if not len(members):
+            return None
+        for _ in range(TRIES):
+            place = int(rng.integers(len(members)))
+            if self._allowed(row, members[place : place + 1])[0]:
+                return int(members[place])
+        allowed = members[self._allowed(row, members)]
+        return int(allowed[rng.integers(len(allowed))]) if len(allowed) else None
+
+    def _allowed(self, row: int, others: np.ndarray) -> np.ndarray:
+        """bool [N]: which of `others` may prompt `row`."""
+        index = self.index
+        start, end = index.start_samples[row], index.start_samples[row] + index.num_samples[row]
+        starts = index.start_samples[others]
+        overlaps = (starts < end) & (start < starts + index.num_samples[others])
+        refused = (index.recording_hash[others] == index.recording_hash[row]) & overlaps | (others == row)
+        if self.training:
+            refused |= index.split[others] != files.TRAIN
+        allowed: np.ndarray = ~refused
+        return allowed
+
+
+def crop(codes: np.ndarray, max_frames: int, rng: np.random.Generator) -> np.ndarray:
+    """[K,P] with P = min(T, max_frames), from a random place of `codes` [K,T]."""
+    spare = codes.shape[1] - max_frames
+    start = int(rng.integers(spare + 1)) if spare > 0 else 0
+    return codes[:, start : start + max_frames]

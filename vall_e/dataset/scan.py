@@ -1,0 +1,246 @@
+"""First pass over the input: what is there, in which order it will be written, and where its rows lie.
+
+Of each row it keeps the id and the offset of its line, so ten million rows fit in memory; the second pass reads the
+lines again, one by one, in order of id.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vall_e import manifest
+from vall_e.dataset.vocab import Vocabulary
+from vall_e.types import CodecSpec, ContractError, UsageError, Utterance, safe_path
+
+CHUNK_ROWS = 65_536
+SPLIT_SALT = b"vall_e.split"  # fixed: with another one, validation recordings would move into training
+ID_SALT = b"vall_e.id"
+
+
+def hash_id(name: str, salt: bytes) -> int:
+    """64 stable bits of an id."""
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8, person=salt).digest(), "little")
+
+
+def content_hash(path: Path) -> str:
+    """Hash of a file's lines whatever their order; of no lines if it does not exist."""
+    total = 0
+    if path.exists():
+        with path.open("rb") as file:
+            for line in file:
+                if line.endswith(b"\n"):  # a torn last line is not a row
+                    total += int.from_bytes(hashlib.blake2b(line, digest_size=32).digest(), "little")
+    return f"{total % (1 << 256):064x}"
+
+
+def offset_lines(path: Path) -> Iterator[tuple[str, int, Any]]:
+    """("file:line", byte offset, value) of each whole line."""
+    offset = 0
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.endswith(b"\n"):  # torn by a crash; only the last can be
+                return
+            yield f"{path}:{number}", offset, parse_line(line, f"{path}:{number}")
+            offset += len(line)
+
+
+def parse_line(line: bytes, where: str) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError:
+        raise ContractError(f"{where}: not JSON; the file was changed by hand or by the disk") from None
+
+
+def read_spec(path: Path) -> CodecSpec:
+    """The codec that `process` noted in dataset.json.
+
+    Raises:
+        UsageError: no such file. ContractError: of another schema, or not a codec.
+    """
+    manifest.require_file(path, "`python -m vall_e.emb.process`")
+    value = parse_line(path.read_bytes(), str(path))
+    if not isinstance(value, dict) or value.get("schema_version") != manifest.SCHEMA_VERSION:
+        raise ContractError(f"{path}: not of schema version {manifest.SCHEMA_VERSION}")
+    return manifest.from_row(CodecSpec, value.get("codec"), f"{path}: codec")
+
+
+class IdTable:
+    """Ids in sorted order, and the row of each. Built on 64-bit hashes; every hit is compared in full.
+
+    Raises:
+        ContractError: names an id that occurs twice.
+    """
+
+    def __init__(self, ids: Any, hashes: np.ndarray) -> None:
+        self.ids = ids  # pyarrow array of n strings
+        self.hashes = hashes  # uint64 [n]
+        self._order = np.argsort(hashes, kind="stable")
+        self._sorted = hashes[self._order]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def rows(self, names: Sequence[str]) -> np.ndarray:
+        """int64 row of each name; -1 where there is none."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        wanted = np.array([hash_id(name, ID_SALT) for name in names], np.uint64)
+        strings = pa.array(names, pa.large_string())
+        found = np.full(len(names), -1, np.int64)
+        open_places = np.arange(len(names))
+        slots = np.searchsorted(self._sorted, wanted)
+        while True:  # once, and once more for each further id of the same hash
+            open_places = open_places[slots[open_places] < len(self._sorted)]
+            open_places = open_places[self._sorted[slots[open_places]] == wanted[open_places]]
+            if not len(open_places):
+                return found
+            rows = self._order[slots[open_places]]
+            same = pc.equal(self.ids.take(pa.array(rows)), strings.take(pa.array(open_places)))
+            hit = same.to_numpy(zero_copy_only=False)
+            found[open_places[hit]] = rows[hit]
+            slots[open_places] += 1
+            open_places = open_places[~hit]
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Utterances in order of id: their table, the offset of each line, and the names that become numbers."""
+
+    table: IdTable
+    offsets: np.ndarray  # int64 [n]
+    speakers: tuple[str, ...]
+    vocabulary: Vocabulary
+
+
+def scan_utterances(path: Path, spec: CodecSpec, vocabulary: Vocabulary | None) -> Catalogue:
+    """Checks every row and sorts them by id. Without a vocabulary, one is made of what occurs.
+
+    Raises:
+        ContractError: names the row at fault, or the phone or language that `vocabulary` does not have.
+    """
+    import pyarrow as pa
+
+    offsets = array("q")
+    chunks: list[Any] = []
+    ids: list[str] = []
+    speakers: set[str] = set()
+    phones: set[str] = set()
+    languages: set[str] = set()
+    for where, offset, value in offset_lines(path):
+        row = manifest.from_row(Utterance, value, where)
+        check_row(row, spec, path.parent)
+        new_phones = set(row.phonemes) - phones
+        if vocabulary is not None:
+            _check_known(vocabulary, "".join(sorted(new_phones)), row)
+        phones |= new_phones
+        languages.add(row.language)
+        speakers.add(row.speaker_id)
+        offsets.append(offset)
+        ids.append(row.id)
+        if len(ids) == CHUNK_ROWS:
+            chunks.append(pa.array(ids, pa.large_string()))
+            ids = []
+    if not offsets:
+        raise UsageError(f"{path}: no utterances in it")
+    everything = pa.concat_arrays([*chunks, pa.array(ids, pa.large_string())])
+    table, order = _sorted_table(everything)
+    made = vocabulary if vocabulary is not None else Vocabulary.of(phones, languages)
+    return Catalogue(table, np.frombuffer(offsets, np.int64)[order], tuple(sorted(speakers)), made)
+
+
+def _check_known(vocabulary: Vocabulary, phones: str, row: Utterance) -> None:
+    try:
+        vocabulary.encode(phones, row.id)
+        vocabulary.language_id(row.language, row.id)
+    except ContractError as error:
+        raise ContractError(f"{error} to keep to; --overwrite without --vocab makes a new one") from None
+
+
+def _sorted_table(ids: Any) -> tuple[IdTable, np.ndarray]:
+    import pyarrow.compute as pc
+
+    order = pc.sort_indices(ids)
+    ids = ids.take(order)
+    twice = pc.equal(ids.slice(1), ids.slice(0, len(ids) - 1)).to_numpy(zero_copy_only=False)
+    if twice.any():
+        raise ContractError(f"{ids[int(np.argmax(twice))]}: two rows have this id")
+    hashes = np.fromiter((hash_id(name.as_py(), ID_SALT) for name in ids), np.uint64, len(ids))
+    return IdTable(ids, hashes), order.to_numpy().astype(np.int64)
+
+
+def check_row(row: Utterance, spec: CodecSpec, root: Path) -> None:
+    """Raises:
+    ContractError: names the utterance and what is wrong with its row.
+    """
+    safe_path(root, row.codes)
+    try:
+        "".join((row.id, row.recording_id, row.speaker_id, row.language, row.phonemes)).encode()
+    except UnicodeEncodeError:
+        raise ContractError(f"{row.id!r}: holds text that is not Unicode") from None
+    if row.codec != spec.name:
+        raise ContractError(f"{row.id}: coded by {row.codec!r}, the dataset is of {spec.name!r}")
+    if row.num_frames < 1 or row.num_samples < 1 or row.start_samples < 0:
+        raise ContractError(f"{row.id}: frames and samples are counts, found {row.num_frames} and {row.num_samples}")
+    if not row.phonemes:
+        raise ContractError(f"{row.id}: has no phonemes")
+
+
+def scan_similar(path: Path, table: IdTable) -> np.ndarray:
+    """int64 [n]: offset of the line with each utterance's similar ones; -1 where there is none.
+
+    Raises:
+        ContractError: names an id that the dataset does not have, or that has two lines.
+    """
+    offsets = np.full(len(table), -1, np.int64)
+    names: list[str] = []
+    starts = array("q")
+
+    def settle() -> None:
+        rows = table.rows(names)
+        if (rows < 0).any():
+            raise ContractError(f"{path}: {names[int(np.argmax(rows < 0))]}: no such utterance in the dataset")
+        for name, row, start in zip(names, rows, starts, strict=True):
+            if offsets[row] >= 0:
+                raise ContractError(f"{path}: {name}: has two lines")
+            offsets[row] = start
+        names.clear()
+        del starts[:]
+
+    if path.exists():
+        for where, offset, value in offset_lines(path):
+            names.append(similar_of(value, where)[0])
+            starts.append(offset)
+            if len(names) == CHUNK_ROWS:
+                settle()
+    if names:
+        settle()
+    return offsets
+
+
+def similar_of(value: Any, where: str) -> tuple[str, list[str], list[float]]:
+    """(id, similar ids, their scores), best first.
+
+    Raises:
+        ContractError: a row of another form, scores out of order, or an utterance similar to itself.
+    """
+    try:
+        name = value["id"]
+        others = [other for other, _ in value["similar"]]
+        scores = [float(score) for _, score in value["similar"]]
+        "".join((name, *others)).encode()
+    except (KeyError, TypeError, ValueError):
+        raise ContractError(f'{where}: expected {{"id": …, "similar": [[id, score], …]}}') from None
+    if name in others:
+        raise ContractError(f"{where}: {name}: is listed as similar to itself")
+    if not all(a >= b for a, b in zip(scores, scores[1:], strict=False)) or not np.isfinite(scores).all():
+        raise ContractError(f"{where}: {name}: scores are not best first")
+    return name, others, scores
