@@ -1,0 +1,164 @@
+"""Slices: no edge in a word, nothing twice, nothing lost without a reason."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vall_e.emb.slicing import Limits, plan_slices, split_text
+from vall_e.types import Recording, RejectReason, Segment, Transcript, Word, seconds_to_samples
+
+
+def recording(duration_s: float, rate_hz: int = 16_000) -> Recording:
+    return Recording(
+        id="g/s/a.wav",
+        group="g",
+        speaker="s",
+        sample_rate_hz=rate_hz,
+        num_samples=round(duration_s * rate_hz),
+        num_channels=1,
+    )
+
+
+def transcript(*segments: Segment) -> Transcript:
+    text = " ".join(segment.text for segment in segments)
+    return Transcript(
+        recording_id="g/s/a.wav", language="en", language_prob=None, text=text, segments=segments, backend="test"
+    )
+
+
+def segment(*times: tuple[str, float, float], speaker: str | None = None) -> Segment:
+    words = tuple(Word(text=text, start_s=start, end_s=end) for text, start, end in times)
+    text = " ".join(word.text for word in words)
+    return Segment(text=text, start_s=words[0].start_s, end_s=words[-1].end_s, words=words, speaker=speaker)
+
+
+def limits(mode: str = "auto", shortest: float = 0.1, longest: float = 10.0) -> Limits:
+    return Limits(mode=mode, min_duration_s=shortest, max_duration_s=longest)
+
+
+def test_one_segment_of_a_short_recording_is_the_whole_file() -> None:
+    slices, rejects = plan_slices(recording(3), transcript(segment(("hello", 1, 1.5))), limits())
+    assert not rejects
+    assert [(cut.id, cut.start_samples, cut.num_samples) for cut in slices] == [("g/s/a.wav", 0, 48_000)]
+    assert slices[0].words[0].start_s == 1
+
+
+def test_segments_share_the_gap_between_them() -> None:
+    parts = transcript(segment(("one", 1.0, 1.4)), segment(("two", 1.5, 2.0)), segment(("three", 4.0, 4.5)))
+    slices, rejects = plan_slices(recording(5), parts, limits())
+    assert not rejects
+    edges = [(cut.start_samples / 16_000, (cut.start_samples + cut.num_samples) / 16_000) for cut in slices]
+    assert edges == [(0.8, 1.45), (1.45, 2.2), (3.8, 4.7)]
+    assert [cut.id for cut in slices] == ["g/s/a.wav-00000", "g/s/a.wav-00001", "g/s/a.wav-00002"]
+    assert [cut.text for cut in slices] == ["one", "two", "three"]
+    assert round(slices[1].words[0].start_s, 6) == 0.05
+
+
+def test_false_takes_the_file_whole_and_true_cuts_even_a_short_one() -> None:
+    parts = transcript(segment(("one", 1.0, 1.4)), segment(("two", 2.5, 3.0)))
+    whole, _ = plan_slices(recording(5), parts, limits("false"))
+    assert [(cut.id, cut.text) for cut in whole] == [("g/s/a.wav", "one two")]
+    cut, _ = plan_slices(recording(5), transcript(segment(("one", 1.0, 1.4))), limits("true"))
+    assert [(item.id, item.num_samples) for item in cut] == [("g/s/a.wav-00000", round(0.8 * 16_000))]
+
+
+def test_a_long_segment_is_cut_at_its_widest_gap_with_its_punctuation() -> None:
+    words = [("Well", 0.0, 0.5), ("then", 0.6, 1.0), ("let's", 2.0, 2.5), ("go", 2.6, 3.0)]
+    long = segment(*words)
+    long = Segment(text="Well, then: “let's go!”", start_s=0, end_s=3, words=long.words)
+    slices, rejects = plan_slices(recording(4), transcript(long), limits(longest=2.0))
+    assert not rejects
+    assert [cut.text for cut in slices] == ["Well, then:", "“let's go!”"]
+    assert [[word.text for word in cut.words] for cut in slices] == [["Well", "then"], ["let's", "go"]]
+
+
+def test_what_can_not_be_cut_is_rejected_with_its_reason() -> None:
+    no_words = Segment(text="a long story", start_s=0, end_s=30)
+    cases = [
+        (30, no_words, RejectReason.TOO_LONG),
+        (30, segment(("aaah", 1, 29)), RejectReason.TOO_LONG),
+        (5, Segment(text=" ", start_s=0, end_s=5), RejectReason.NO_TEXT),
+        (0.05, Segment(text="hm", start_s=0, end_s=0.05), RejectReason.TOO_SHORT),
+        (5, segment(("late", 6, 7)), RejectReason.BAD_TIMES),
+        (5, segment(("back", 3, 2)), RejectReason.BAD_TIMES),
+    ]
+    for duration_s, part, reason in cases:
+        for mode in ("true", "auto") if reason != RejectReason.BAD_TIMES else ("true",):
+            slices, rejects = plan_slices(recording(duration_s), transcript(part), limits(mode))
+            assert not slices, (part, mode)
+            assert [reject.reason for reject in rejects] == [reason]
+
+
+def test_overlapping_segments_are_rejected_both_and_others_stay() -> None:
+    parts = transcript(segment(("a", 0.5, 1.0)), segment(("b", 2.0, 3.0)), segment(("c", 2.5, 3.5)))
+    slices, rejects = plan_slices(recording(5), parts, limits())
+    assert [cut.text for cut in slices] == ["a"]
+    assert [(reject.id[-5:], reject.reason) for reject in rejects] == [("00001", "bad_times"), ("00002", "bad_times")]
+
+
+def test_a_diarised_voice_belongs_to_its_recording() -> None:
+    slices, _ = plan_slices(recording(5), transcript(segment(("a", 1, 2), speaker="SPEAKER_00")), limits("true"))
+    assert slices[0].speaker == "g/s/a.wav#SPEAKER_00"
+
+
+@st.composite
+def transcripts(draw: st.DrawFn) -> tuple[Recording, Transcript]:
+    """Words in order of time with gaps from none to long, in segments of any size, at odd rates."""
+    rate_hz = draw(st.sampled_from([8_000, 11_025, 22_050, 44_100]))
+    clock, parts = draw(st.floats(0, 2)), []
+    for _ in range(draw(st.integers(1, 6))):
+        words = []
+        for _ in range(draw(st.integers(1, 6))):
+            length = draw(st.floats(0.01, 3))
+            words.append((f"w{len(parts)}.{len(words)}", clock, clock + length))
+            clock += length + draw(st.just(0.0) | st.floats(0, 2))
+        parts.append(segment(*words))
+    return recording(clock + draw(st.floats(0, 2)), rate_hz), transcript(*parts)
+
+
+@settings(max_examples=200, deadline=None)
+@given(case=transcripts(), longest=st.floats(0.5, 12), shortest=st.floats(0, 0.5))
+def test_edges_stay_out_of_words(case: tuple[Recording, Transcript], longest: float, shortest: float) -> None:
+    source, heard = case
+    slices, rejects = plan_slices(source, heard, limits("true", shortest, longest))
+    rate_hz = source.sample_rate_hz
+    words = [word for part in heard.segments for word in part.words]
+    spans = [(seconds_to_samples(word.start_s, rate_hz), seconds_to_samples(word.end_s, rate_hz)) for word in words]
+    end_before, heard_again = 0, []
+    for cut in slices:
+        start, end = cut.start_samples, cut.start_samples + cut.num_samples
+        assert end_before <= start < end <= source.num_samples
+        assert shortest <= cut.num_samples / rate_hz <= longest
+        for first, last in spans:
+            assert last <= start or start <= first, "an edge cuts a word"
+            assert first >= end or last <= end, "an edge cuts a word"
+        inside = [word.text for word, (first, last) in zip(words, spans, strict=True) if start <= first and last <= end]
+        assert [word.text for word in cut.words] == [text for text in inside if text in {w.text for w in cut.words}]
+        assert cut.text.split() == [word.text for word in cut.words]
+        assert all(0 <= word.start_s <= word.end_s <= cut.num_samples / rate_hz + 1e-4 for word in cut.words)
+        heard_again += [word.text for word in cut.words]
+        end_before = end
+    assert len(heard_again) == len(set(heard_again))
+    ids = [cut.id for cut in slices] + [reject.id for reject in rejects]
+    assert len(set(ids)) == len(ids)
+    if not rejects:
+        assert heard_again == [word.text for word in words]
+
+
+@given(
+    words=st.lists(st.text("abc", min_size=1, max_size=3), min_size=2, max_size=8),
+    joints=st.lists(st.sampled_from([" ", ", ", ". ", " — ", "… "]), min_size=8, max_size=8),
+    data=st.data(),
+)
+def test_split_text_loses_nothing(words: list[str], joints: list[str], data: st.DataObject) -> None:
+    text = "".join(word + joint for word, joint in zip(words, joints, strict=False)).strip()
+    at = data.draw(st.integers(1, len(words) - 1))
+    times = [Word(text=word, start_s=0, end_s=0) for word in words]
+    left, right = split_text(text, times, at)
+    assert "".join((left + right).split()) == "".join(text.split())
+
+
+def test_split_text_of_a_language_without_spaces() -> None:
+    words = [Word(text=text, start_s=0, end_s=0) for text in ("今日", "は", "晴れ")]
+    assert split_text("今日は、晴れ。", words, 2) == ("今日は、", "晴れ。")
