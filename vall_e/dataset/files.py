@@ -84,22 +84,21 @@ class Writer:
         """Appends one record batch; only the last may be shorter than `batch_rows`."""
         first = self.done
         self.done += len(entries)
-        for row, entry in enumerate(entries, start=first):
-            recording_hash = hash_id(entry.recording_id, SPLIT_SALT)
-            values = {
-                "id_hash": hash_id(entry.id, ID_SALT),
-                "recording_hash": recording_hash,
-                "start_samples": entry.start_samples,
-                "num_samples": entry.num_samples,
-                "num_frames": entry.codes.shape[1],
-                "num_tokens": len(entry.tokens),
-                "num_similar": len(entry.similar),
-                "speaker": entry.speaker,
-                "language": entry.language,
-                "split": VALIDATION if recording_hash < self._validation_below else TRAIN,
-            }
-            for name, value in values.items():
-                self.columns[name][row] = value
+        recordings = [hash_id(entry.recording_id, SPLIT_SALT) for entry in entries]
+        values = {
+            "id_hash": [hash_id(entry.id, ID_SALT) for entry in entries],
+            "recording_hash": recordings,
+            "start_samples": [entry.start_samples for entry in entries],
+            "num_samples": [entry.num_samples for entry in entries],
+            "num_frames": [entry.codes.shape[1] for entry in entries],
+            "num_tokens": [len(entry.tokens) for entry in entries],
+            "num_similar": [len(entry.similar) for entry in entries],
+            "speaker": [entry.speaker for entry in entries],
+            "language": [entry.language for entry in entries],
+            "split": [VALIDATION if number < self._validation_below else TRAIN for number in recordings],
+        }
+        for name, column in values.items():
+            self.columns[name][first : self.done] = np.array(column, INDEX_COLUMNS[name])
         lists = {name: _list_column([getattr(entry, name) for entry in entries], name) for name in ROW_COLUMNS}
         self._append(lists, first // self.batch_rows)
 

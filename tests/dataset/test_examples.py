@@ -1,0 +1,160 @@
+"""Which prompt a target hears, and that an example depends on its seed, epoch and id alone."""
+
+from __future__ import annotations
+
+import pickle
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vall_e.dataset import Dataset
+from vall_e.dataset.build import BuildOptions, build
+from vall_e.dataset.prompts import crop
+from vall_e.types import UsageError
+
+
+def build_rows(make, rows, similar=None, **options):
+    folder = make(rows, similar)
+    return build(folder, folder / "built", BuildOptions(**options)).output
+
+
+def same(a, b):
+    arrays = ("text", "prompt", "target")
+    return a.id == b.id and a.prompt_id == b.prompt_id and all(
+        np.array_equal(getattr(a, name), getattr(b, name)) for name in arrays
+    )
+
+
+def overlap(a, b):
+    ends = a.start_samples + a.num_samples, b.start_samples + b.num_samples
+    return a.recording_id == b.recording_id and a.start_samples < ends[1] and b.start_samples < ends[0]
+
+
+@pytest.mark.parametrize("probability", [0, 0.5, 1])
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_a_prompt_is_a_crop_of_another_utterance_of_the_speaker(built, rows, tools, split, probability):
+    by_id = {row.id: row for row in rows}
+    dataset = Dataset(built, split, similar_probability=probability, prompt_frames=20)
+    train_ids = {example.id for example in Dataset(built, "train")}
+    assert len(dataset) > 3
+    for epoch in range(20):
+        dataset.set_epoch(epoch)
+        for example in dataset:
+            row = by_id[example.id]
+            np.testing.assert_array_equal(example.target, tools.codes_of(row))
+            assert example.speaker == row.speaker_id
+            assert example.prompt_id is not None
+            source = by_id[example.prompt_id]
+            assert source.id != row.id and source.speaker_id == row.speaker_id and not overlap(source, row)
+            assert split == "validation" or source.id in train_ids
+            assert example.prompt.shape == (4, min(20, source.num_frames))
+            codes, width = tools.codes_of(source), example.prompt.shape[1]
+            assert any(
+                np.array_equal(codes[:, at : at + width], example.prompt) for at in range(codes.shape[1] - width + 1)
+            )
+
+
+def test_validation_targets_may_hear_training_audio(built):
+    train_ids = {example.id for example in Dataset(built, "train")}
+    dataset = Dataset(built, "validation", similar_probability=0)
+    heard = {dataset.example(place, epoch).prompt_id for place in range(len(dataset)) for epoch in range(20)}
+    assert heard & train_ids and heard - train_ids
+
+
+@pytest.mark.parametrize("probability", [0, 0.5, 1])
+def test_the_share_of_similar_prompts_is_the_probability(make, tools, probability):
+    rows = [tools.utterance(f"g/s/r{number:03d}.wav", None, frames=5) for number in range(200)]
+    similar = [{"id": row.id, "similar": [[rows[place - 1].id, 0.5]]} for place, row in enumerate(rows)]
+    dataset = Dataset(build_rows(make, rows, similar, validation_fraction=0), similar_probability=probability)
+    place = {row.id: number for number, row in enumerate(rows)}
+    hits = [place[example.prompt_id] == (place[example.id] - 1) % 200 for example in dataset]
+    assert abs(np.mean(hits) - probability) < 0.12
+
+
+def test_slices_that_overlap_never_prompt_each_other(make, tools):
+    rows = [
+        tools.utterance("g/s/long.wav", None, frames=100),
+        tools.utterance("g/s/long.wav", 0, frames=50, start=0),
+        tools.utterance("g/s/long.wav", 1, frames=50, start=40 * 160),
+        tools.utterance("g/s/long.wav", 2, frames=10, start=90 * 160),
+    ]
+    similar = [{"id": row.id, "similar": [[other.id, 0.5] for other in rows if other is not row]} for row in rows]
+    dataset = Dataset(build_rows(make, rows, similar, validation_fraction=0), similar_probability=0.5)
+    heard = {}
+    for epoch in range(30):
+        for place in range(4):
+            example = dataset.example(place, epoch)
+            heard.setdefault(example.id, set()).add(example.prompt_id)
+    assert heard == {
+        "g/s/long.wav": {None},
+        "g/s/long.wav-00000": {"g/s/long.wav-00002"},
+        "g/s/long.wav-00001": {"g/s/long.wav-00002"},
+        "g/s/long.wav-00002": {"g/s/long.wav-00000", "g/s/long.wav-00001"},
+    }
+
+
+def test_a_speaker_with_one_utterance_has_an_empty_prompt(make, tools):
+    rows = [tools.utterance("g/alone/r.wav", None, frames=7), tools.utterance("h/alone/r.wav", None, frames=7)]
+    for example in Dataset(build_rows(make, rows, validation_fraction=0)):
+        assert example.prompt_id is None
+        assert example.prompt.shape == (4, 0)
+
+
+def test_random_prompts_are_even_over_what_is_allowed(make, tools):
+    """Most of the speaker is refused here, so both ways of drawing are used."""
+    rows = [tools.utterance("g/s/long.wav", number, frames=20, start=number * 160) for number in range(12)]
+    rows += [tools.utterance(f"g/s/r{number}.wav", None, frames=5) for number in range(4)]
+    dataset = Dataset(build_rows(make, rows, validation_fraction=0), similar_probability=0)
+    place = next(place for place in range(len(dataset)) if dataset[place].id == "g/s/long.wav-00000")
+    counts = Counter(dataset.example(place, epoch).prompt_id for epoch in range(2000))
+    assert set(counts) == {f"g/s/r{number}.wav" for number in range(4)}
+    assert max(counts.values()) < 1.25 * min(counts.values())
+
+
+def test_an_example_depends_on_seed_epoch_and_id_alone(built):
+    dataset = Dataset(built, seed=3, prompt_frames=10)
+    first = [dataset[place] for place in range(len(dataset))]
+    dataset.set_epoch(1)
+    other_epoch = [dataset[place] for place in reversed(range(len(dataset)))][::-1]
+    dataset.set_epoch(0)
+    again = [dataset[place] for place in reversed(range(len(dataset)))][::-1]
+    assert all(same(a, b) for a, b in zip(first, again, strict=True))
+    assert not all(same(a, b) for a, b in zip(first, other_epoch, strict=True))
+    other_seed = Dataset(built, seed=4, prompt_frames=10)
+    assert not all(same(a, b) for a, b in zip(first, other_seed, strict=True))
+
+
+def test_a_pickled_dataset_holds_no_data_and_reads_the_same(built):
+    dataset = Dataset(built, "validation", seed=3, prompt_frames=10)
+    dataset.set_epoch(5)
+    data = pickle.dumps(dataset)
+    assert len(data) < 1000
+    assert all(same(a, b) for a, b in zip(dataset, pickle.loads(data), strict=True))
+
+
+def test_arguments_out_of_range_are_refused(built):
+    for options in ({"similar_probability": 1.5}, {"split": "test"}, {"seed": -1}, {"prompt_frames": -1}):
+        with pytest.raises(UsageError):
+            Dataset(built, **options)
+    dataset = Dataset(built)
+    with pytest.raises(IndexError):
+        dataset[len(dataset)]
+    assert dataset.prompt_frames == 300, "three seconds at 100 frames a second"
+
+
+@settings(max_examples=60, deadline=None)
+@given(frames=st.integers(1, 40), most=st.integers(1, 40), seed=st.integers(0, 99))
+def test_a_crop_lies_within_and_has_the_length_that_is_there(frames, most, seed):
+    codes = np.tile(np.arange(frames, dtype=np.uint16), (3, 1))
+    part = crop(codes, most, np.random.default_rng(seed))
+    assert part.shape == (3, min(frames, most))
+    assert np.array_equal(part[0], np.arange(part[0, 0], part[0, 0] + part.shape[1]))
+
+
+def test_a_crop_reaches_both_ends():
+    codes = np.arange(10, dtype=np.uint16)[None]
+    starts = {int(crop(codes, 7, np.random.default_rng(seed))[0, 0]) for seed in range(60)}
+    assert starts == {0, 1, 2, 3}
