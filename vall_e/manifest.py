@@ -20,7 +20,7 @@ import shutil
 import tempfile
 import types
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -235,6 +235,12 @@ def prefix_hash(path: Path, num_bytes: int | None = None) -> tuple[int, str]:
             digest.update(chunk)
             left -= len(chunk)
     return num_bytes, digest.hexdigest()
+
+
+def write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]], root: Path) -> None:
+    """Replaces a JSON lines file whole or not at all; `rows` may come from reading it."""
+    lines = (json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n" for row in rows)
+    _write_whole(path, lambda file: file.writelines(lines), root)
 
 
 def _write_whole(path: Path, save: typing.Callable[[typing.BinaryIO], Any], root: Path) -> None:

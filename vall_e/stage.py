@@ -100,10 +100,8 @@ class Ledger:
         """Forgets this stage's rows and rejects; those of other stages in the same folder stay."""
         self.rows_path.unlink(missing_ok=True)
         others = [row for _, row in manifest.read_json_lines(self.rejects_path) if row.get("stage") != self.stage]
-        self.rejects_path.unlink(missing_ok=True)
-        if others:
-            with manifest.JsonlWriter(self.rejects_path) as writer:
-                writer.write(others)
+        # whole or not at all: a kill here must not cost the other stages their rejects
+        manifest.write_json_lines(self.rejects_path, others, self.folder)
         self._row_ids, self._reject_reasons, self.done = set(), {}, set()
 
     def append(self, outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
