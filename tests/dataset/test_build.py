@@ -337,7 +337,7 @@ def test_two_builds_of_one_output_do_not_meet(rows, make):
 def test_command_line_builds_and_shows(rows, make, tools, capsys):
     folder = make(rows, tools.similar_rows(rows))
     config = folder / "config.yaml"
-    config.write_text("dataset:\n  validation_fraction: 0.3\n")
+    config.write_text("build:\n  validation_fraction: 0.3\n")
     argv = ["build", "--input-dataset", str(folder), "--config", str(config)]
     assert main(argv) == 0
     assert f"{len(rows)} utterances" in capsys.readouterr().out

@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         show(args.built)
         return 0
-    options = config.resolve(BuildOptions, args, "dataset")
+    options = config.resolve(BuildOptions, args, "build")
     report = build(args.input_dataset, args.output or args.input_dataset / "built", options, progress=_progress())
     print(report.line())
     return 0

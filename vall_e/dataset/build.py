@@ -32,7 +32,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """Options of `python -m vall_e.dataset build` and keys of the `dataset` section."""
+    """Options of `python -m vall_e.dataset build` and keys of the `build` section."""
 
     validation_fraction: float = option(0.05, "share of the recordings kept for validation, chosen by a hash of the id")
     vocab: Path | None = option(None, "vocab.json to keep to; else that of the build being replaced, else a new one")
@@ -291,7 +291,7 @@ class EntryReader:
         name = self.catalogue.table.ids[row].as_py()
         self._rows.seek(self.catalogue.offsets[row])
         where = f"{self.source.utterances}: {name}"
-        utterance = manifest.from_row(Utterance, scan.parse_line(self._rows.readline(), where), where)
+        utterance = scan.utterance_of(scan.parse_line(self._rows.readline(), where), where)
         if utterance.id != name:
             raise ContractError(f"{name}: its row in {self.source.utterances} changed while it was read")
         vocabulary = self.catalogue.vocabulary
