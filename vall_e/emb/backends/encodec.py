@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import urllib.error
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,7 +45,9 @@ class EncodecCodec:
         from encodec.model import EncodecModel
 
         path = weights or _published_weights()
-        self._model = EncodecModel.encodec_model_24khz(pretrained=False)
+        with warnings.catch_warnings():  # the package builds on torch's older weight norm, which says so at each layer
+            warnings.simplefilter("ignore", FutureWarning)
+            self._model = EncodecModel.encodec_model_24khz(pretrained=False)
         _load_state(self._model, path)
         # weight norm recomputes every kernel at every call; folded in, the kernels are the same numbers
         for module in list(self._model.modules()):
