@@ -112,6 +112,9 @@ def test_a_damaged_build_is_not_taken_for_up_to_date(rows, make):
     os.truncate(output / "rows-00001.arrow", 100)
     assert not build(folder, output, SMALL).skipped
     assert digest(output) == whole
+    (output / "vocab.json").unlink()
+    assert not build(folder, output, SMALL).skipped
+    assert digest(output) == whole
 
 
 def test_vocabulary_is_kept_by_a_rebuild_and_an_unknown_phone_is_named(rows, make, tools):
@@ -186,6 +189,7 @@ def test_an_array_that_breaks_its_promise_is_named(rows, make, how):
         {"num_frames": 0},
         {"num_samples": 0},
         {"start_samples": -1},
+        {"start_samples": 2**70},
         {"phonemes": ""},
         {"phonemes": "a\ud800"},
     ],

@@ -106,3 +106,18 @@ def test_a_state_of_something_else_is_refused(built):
             loader(built, **options).load_state_dict(state)
     with pytest.raises(UsageError, match="batch 99"):
         loader(built).load_state_dict(state | {"batch": 99})
+
+
+def test_an_empty_split_gives_no_batches(make, tools):
+    from vall_e.dataset.build import BuildOptions, build
+
+    folder = make(tools.corpus(speakers=1))
+    output = build(folder, folder / "built", BuildOptions(validation_fraction=0)).output
+    made = loader(output, split="validation")
+    assert len(made) == 0 and list(made) == []
+
+
+def test_reading_draws_nothing_from_the_shared_chance(built):
+    before = torch.get_rng_state()
+    list(loader(built))
+    assert torch.equal(torch.get_rng_state(), before)

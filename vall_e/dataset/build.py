@@ -16,16 +16,17 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from vall_e import manifest
 from vall_e.config import option
 from vall_e.dataset import files, scan
+from vall_e.dataset.entries import EntryReader, Source
 from vall_e.dataset.index import Index, read_built
 from vall_e.dataset.vocab import Vocabulary
-from vall_e.types import CodecSpec, ContractError, UsageError, Utterance, safe_path
+from vall_e.types import CodecSpec, ContractError, UsageError
 
 Progress = Callable[[int, int], None]
 
@@ -49,7 +50,10 @@ class BuildOptions:
 
 @dataclass(frozen=True)
 class BuildReport:
-    """What stands in the built dataset. `skipped`: it was up to date, so nothing was done."""
+    """What stands in the built dataset. `skipped`: it was up to date, so nothing was done.
+
+    It also answers to what the summary of a run asks of every stage's report.
+    """
 
     output: Path
     train: int
@@ -61,10 +65,22 @@ class BuildReport:
     audio_s: float
     wall_s: float
     skipped: bool
+    stage: ClassVar[str] = "build"
+    num_rejects: ClassVar[int] = 0  # what is not right stops the build
+    num_ignored: ClassVar[int] = 0
+    real_time_factor: ClassVar[float | None] = None  # no audio is read
 
     @property
     def utterances(self) -> int:
         return self.train + self.validation
+
+    @property
+    def num_rows(self) -> int:
+        return self.utterances
+
+    @property
+    def num_resumed(self) -> int:
+        return self.utterances if self.skipped else 0
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -86,48 +102,6 @@ class BuildReport:
         )
         text += ", up to date" if self.skipped else f", {self.wall_s:.1f} s"
         return "; ".join([text, *(f"warning: {warning}" for warning in self.warnings)])
-
-
-@dataclass(frozen=True)
-class Source:
-    """The input folder, and how its files looked when the build began."""
-
-    folder: Path
-    spec: CodecSpec
-    stamps: tuple[Any, ...]
-
-    @property
-    def utterances(self) -> Path:
-        return self.folder / "utterances.jsonl"
-
-    @property
-    def similar(self) -> Path:
-        return self.folder / "similar.jsonl"
-
-    @classmethod
-    def open(cls, folder: Path) -> Source:
-        if not folder.is_dir():
-            raise UsageError(f"{folder}: no such folder")
-        manifest.require_file(folder / "utterances.jsonl", "`python -m vall_e.emb.process`")
-        return cls(folder, scan.read_spec(folder / "dataset.json"), _stamps(folder))
-
-    def check_unchanged(self) -> None:
-        """Raises:
-        ContractError: names the folder, if a file was written to since `open`.
-        """
-        if _stamps(self.folder) != self.stamps:
-            raise ContractError(f"{self.folder}: changed while it was read; run again when nothing writes there")
-
-
-def _stamps(folder: Path) -> tuple[Any, ...]:
-    stamps: list[Any] = []
-    for name in ("utterances.jsonl", "similar.jsonl", "dataset.json"):
-        try:
-            stat = (folder / name).stat()
-            stamps.append((name, stat.st_ino, stat.st_size, stat.st_mtime_ns))
-        except FileNotFoundError:
-            stamps.append((name, None))
-    return tuple(stamps)
 
 
 def build(
@@ -193,7 +167,7 @@ def _up_to_date(output: Path, content: dict[str, Any], vocabulary: Vocabulary) -
         return False
     try:
         index = Index(output)
-    except ContractError:  # damaged, or of another version: it is built anew
+    except (ContractError, UsageError):  # damaged, incomplete, or of another version: it is built anew
         return False
     sizes = {path.name: path.stat().st_size for path in output.glob("*.arrow")}
     whole = sizes == index.built["files"]
@@ -235,96 +209,6 @@ def _write(
     manifest.write_json(folder / files.BUILT_JSON, built, folder)
     (folder / manifest.TEMP_FOLDER).rmdir()
     return built
-
-
-class EntryReader:
-    """Second pass: reads utterances by row, with their arrays and similar lists, and checks what only now is known."""
-
-    def __init__(self, source: Source, catalogue: scan.Catalogue, similar_offsets: np.ndarray) -> None:
-        self.source = source
-        self.catalogue = catalogue
-        self.similar_offsets = similar_offsets
-        self._speakers = {name: number for number, name in enumerate(catalogue.speakers)}
-
-    def __enter__(self) -> EntryReader:
-        self._rows = self.source.utterances.open("rb")
-        self._similar = self.source.similar.open("rb") if (self.similar_offsets >= 0).any() else None
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._rows.close()
-        if self._similar is not None:
-            self._similar.close()
-
-    def read(self, rows: range) -> list[files.Entry]:
-        """Raises:
-        ContractError: names the utterance whose array or row is not as promised.
-        """
-        names: list[str] = []
-        scores: list[list[float]] = []
-        for row in rows:
-            _, others, values = self._similar_of(row)
-            names += others
-            scores.append(values)
-        found = self.catalogue.table.rows(names)
-        if (found < 0).any():
-            missing = names[int(np.argmax(found < 0))]
-            raise ContractError(f"{self.source.similar}: {missing}: is called similar, but is not in the dataset")
-        ends = np.cumsum([len(values) for values in scores])
-        return [
-            self._entry(row, found[end - len(values) : end], values)
-            for row, values, end in zip(rows, scores, ends, strict=True)
-        ]
-
-    def _similar_of(self, row: int) -> tuple[str, list[str], list[float]]:
-        name = self.catalogue.table.ids[row].as_py()
-        if self._similar is None or self.similar_offsets[row] < 0:
-            return name, [], []
-        self._similar.seek(self.similar_offsets[row])
-        where = f"{self.source.similar}: {name}"
-        found = scan.similar_of(scan.parse_line(self._similar.readline(), where), where)
-        if found[0] != name:
-            raise ContractError(f"{name}: its line in {self.source.similar} changed while it was read")
-        return found
-
-    def _entry(self, row: int, similar: np.ndarray, scores: list[float]) -> files.Entry:
-        name = self.catalogue.table.ids[row].as_py()
-        self._rows.seek(self.catalogue.offsets[row])
-        where = f"{self.source.utterances}: {name}"
-        utterance = scan.utterance_of(scan.parse_line(self._rows.readline(), where), where)
-        if utterance.id != name:
-            raise ContractError(f"{name}: its row in {self.source.utterances} changed while it was read")
-        vocabulary = self.catalogue.vocabulary
-        return files.Entry(
-            id=name,
-            recording_id=utterance.recording_id,
-            speaker=self._speakers[utterance.speaker_id],
-            language=vocabulary.language_id(utterance.language, name),
-            start_samples=utterance.start_samples,
-            num_samples=utterance.num_samples,
-            codes=read_codes(self.source.folder, utterance, self.source.spec),
-            tokens=vocabulary.encode(utterance.phonemes, name),
-            similar=similar.astype(np.int32),
-            scores=np.array(scores, np.float32),
-        )
-
-
-def read_codes(folder: Path, utterance: Utterance, spec: CodecSpec) -> np.ndarray:
-    """uint16 [K,T] in memory.
-
-    Raises:
-        ContractError: names the utterance whose array is missing or not as its row and the codec promise.
-    """
-    try:
-        codes = np.array(manifest.read_array(safe_path(folder, utterance.codes)))
-    except ContractError as error:
-        raise ContractError(f"{utterance.id}: {error}") from None
-    if codes.shape != (spec.num_levels, utterance.num_frames):
-        promised = f"{spec.num_levels} levels and {utterance.num_frames} frames"
-        raise ContractError(f"{utterance.id}: {promised} are promised, its array is {list(codes.shape)}")
-    if codes.max() >= spec.codebook_size:
-        raise ContractError(f"{utterance.id}: code {codes.max()} is outside the codebook of {spec.codebook_size}")
-    return codes
 
 
 def built_json(

@@ -66,6 +66,7 @@ class Loader:
 
     def __iter__(self) -> Iterator[Batch]:
         """From the beginning of the epoch, or once from where `load_state_dict` says."""
+        import torch
         from torch.utils.data import DataLoader
 
         start, self._resume_at = self._resume_at, 0
@@ -83,6 +84,7 @@ class Loader:
             num_workers=self._num_workers,
             collate_fn=_same,
             pin_memory=self._pin_memory,
+            generator=torch.Generator(),  # its own, so that reading doesn't draw from the model's
             **parallel,
         )
         for batch in batches:

@@ -162,7 +162,8 @@ def _check_known(vocabulary: Vocabulary, phones: str, row: Utterance) -> None:
         vocabulary.encode(phones, row.id)
         vocabulary.language_id(row.language, row.id)
     except ContractError as error:
-        raise ContractError(f"{error} to keep to; --overwrite without --vocab makes a new one") from None
+        how = "`python -m vall_e.dataset build --overwrite` makes a new one, which trained models don't fit"
+        raise ContractError(f"{error} to keep to; {how}") from None
 
 
 def _sorted_table(ids: Any) -> tuple[IdTable, np.ndarray]:
@@ -197,6 +198,8 @@ def check_row(row: Utterance, spec: CodecSpec, root: Path) -> None:
         raise ContractError(f"{row.id}: coded by {row.codec!r}, the dataset is of {spec.name!r}")
     if row.num_frames < 1 or row.num_samples < 1 or row.start_samples < 0:
         raise ContractError(f"{row.id}: frames and samples are counts, found {row.num_frames} and {row.num_samples}")
+    if row.start_samples + row.num_samples >= 2**63:
+        raise ContractError(f"{row.id}: lies {row.start_samples} samples into its recording; no audio is that long")
     if not row.phonemes:
         raise ContractError(f"{row.id}: has no phonemes")
 
