@@ -142,7 +142,10 @@ class Utterance:
 
 @dataclass(frozen=True, kw_only=True)
 class CodecSpec:
-    """What a codec publishes, so that no caller branches on its name. `num_frames` owns the length law."""
+    """What a codec publishes, so that no caller branches on its name. `num_frames` owns the length law.
+
+    A chunked codec (`chunk_samples` > 0) codes stretches of that length, `stride_samples` apart, each on its own.
+    """
 
     name: str
     weights_sha256: str
@@ -150,14 +153,20 @@ class CodecSpec:
     hop_samples: int
     num_levels: int
     codebook_size: int
+    num_channels: int = 1
+    chunk_samples: int = 0
+    stride_samples: int = 0
 
     @property
     def frame_rate_hz(self) -> Fraction:
         return Fraction(self.sample_rate_hz, self.hop_samples)
 
     def num_frames(self, num_samples: int) -> int:
-        """Frames for `num_samples` at the codec's rate: every started hop counts."""
-        return -(-num_samples // self.hop_samples)
+        """Frames for `num_samples` at the codec's rate: every started hop counts, in every chunk."""
+        if not self.chunk_samples:
+            return -(-num_samples // self.hop_samples)
+        lengths = (min(self.chunk_samples, num_samples - start) for start in range(0, num_samples, self.stride_samples))
+        return sum(-(-length // self.hop_samples) for length in lengths)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +177,15 @@ class Reject:
     stage: str
     reason: RejectReason
     detail: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unheard:
+    """Why one back end has no transcript of a recording. `final`: no other back end is to be asked either."""
+
+    reason: RejectReason
+    detail: str
+    final: bool = False
 
 
 def speaker_of(recording_id: str) -> tuple[str, str]:

@@ -31,11 +31,18 @@ class Codec(Protocol):
     causal: bool
 
     def encode(self, audio: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Mono float32 [n] at `spec.sample_rate_hz` each → uint16 [K, spec.num_frames(n)] each."""
+        """float32 [n] (of a stereo codec also [2,n]) at `spec.sample_rate_hz` → uint16 [K, spec.num_frames(n)] each."""
         ...
 
-    def decode(self, codes: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """[K,T] each, K from 1 to `spec.num_levels` → mono float32 [T · hop_samples] each."""
+    def scales(self, audio: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """float32 [S] each: what the codec divides each of S chunks by before coding; S is 0 where it does not."""
+        ...
+
+    def decode(self, codes: Sequence[np.ndarray], scales: Sequence[np.ndarray] | None = None) -> list[np.ndarray]:
+        """[K,T] each, K from 1 to `spec.num_levels` → float32 [n], of a stereo codec [2,n], n at least the original's.
+
+        `scales` as `scales` gave them; None is 1 everywhere.
+        """
         ...
 
 
