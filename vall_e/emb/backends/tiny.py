@@ -151,7 +151,11 @@ class TinyCodec:
         """float32 [n] at 24 kHz each -> uint16 [K, T] each, T = ceil(n / hop)."""
         return [self._encode(item) for item in audio]
 
-    def decode(self, codes: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def scales(self, audio: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Nothing is normalised: float32 [0] each."""
+        return [np.zeros(0, np.float32) for _ in audio]
+
+    def decode(self, codes: Sequence[np.ndarray], scales: Sequence[np.ndarray] | None = None) -> list[np.ndarray]:
         """Integer [K', T] each, of any 1..8 levels -> float32 [T * hop] each."""
         return [self._decode(item) for item in codes]
 
