@@ -1,0 +1,342 @@
+"""g2p from outside: text in, phonemes or a Reject out, with the real espeak and pykakasi."""
+
+import functools
+import re
+import subprocess
+import sys
+import unicodedata
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from vall_e.emb import g2p, text
+from vall_e.types import Reject, RejectReason
+
+
+@functools.cache
+def load(**options: bool) -> g2p.Phonemizer:
+    return g2p.load_phonemizer(g2p.G2pOptions(**options))
+
+
+def read(words: str, language: str, **options: bool) -> str:
+    return load(**options).phonemize([words], language)[0]
+
+
+def judge(words: str, language: str) -> str | Reject:
+    return g2p.to_phonemes(load(), words, language, item_id="a.wav", stage="process")
+
+
+@functools.cache
+def bare(voice: str, punctuation: bool = True, stress: bool = True):
+    """One phonemizer back end as its manual shows it, after ours has chosen the library."""
+    load()
+    from phonemizer.backend import EspeakBackend
+
+    return EspeakBackend(
+        voice, preserve_punctuation=punctuation, with_stress=stress, language_switch="remove-flags"
+    ).phonemize
+
+
+REFERENCE = {
+    ("en", "en-us"): ["Hello, world!", "It's 3.14, or so.", "(Why?) “Well…” — no; yes: ok", "1,000 men", "café", "a"],
+    ("de", "de"): ["Guten Tag, Herr Müller!", "Das ist das Meeting.", "9,5 Prozent"],
+    ("fr", "fr-fr"): ["J'aime le football, et toi ?", "« Oui », dit-il."],
+    ("es", "es"): ["¿Qué tal? ¡Bien!"],
+    ("ru", "ru"): ["Привет, мир!", "Это Windows."],
+    ("pt", "pt"): ["Olá, tudo bem?"],
+}
+
+
+@pytest.mark.parametrize("punctuation", [True, False])
+@pytest.mark.parametrize("stress", [True, False])
+@pytest.mark.parametrize("strip", [True, False])
+@pytest.mark.parametrize("codes", REFERENCE, ids=lambda codes: codes[0])
+def test_same_as_the_bare_library(codes: tuple[str, str], punctuation: bool, stress: bool, strip: bool) -> None:
+    language, voice = codes
+    reference = bare(voice, punctuation, stress)
+    expected = [re.sub(" +", " ", reference([words], strip=strip)[0]).lstrip() for words in REFERENCE[codes]]
+    ours = load(punctuation=punctuation, stress=stress, strip=strip)
+    assert ours.phonemize(REFERENCE[codes], language) == expected
+
+
+@pytest.mark.parametrize("words", ["It costs 3.14.", "1.2.3.", "3.14, 2.71."])
+def test_a_decimal_and_a_full_stop(words: str) -> None:
+    # the bare library splits at the first full stop it finds, and answers with two texts
+    assert len(bare("en-us")([words], strip=True)) == 2
+    assert len(load().phonemize([words], "en")) == 1
+    if "14" in words:
+        assert "θɹˈiː pɔɪnt wˈʌn fˈɔːɹ" in read(words, "en")
+
+
+def test_switches() -> None:
+    words = "Hello, (big) world!"
+    assert read(words, "en") == "həlˈoʊ, (bˈɪɡ) wˈɜːld!"
+    assert read(words, "en", stress=False) == "həloʊ, (bɪɡ) wɜːld!"
+    assert read(words, "en", punctuation=False) == "həlˈoʊ bˈɪɡ wˈɜːld"
+    assert read(words, "en", strip=False) == "həlˈoʊ, (bˈɪɡ) wˈɜːld! "
+    assert read("", "en", strip=False) == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "same"),
+    [
+        ("one\n two\t\r\n three", "one two three"),
+        ("soft\u00adhyphen zero\u200bwidth\ufeff", "softhyphen zerowidth"),
+        ("nul\x00l", "nul l"),
+        ("ｆｕｌｌ　ｗｉｄｔｈ１２", "full width12"),
+        ("I 😀 you 👨‍👩‍👧 ♪ ★ →", "I you"),
+        ("5\ufe0f\u20e3", "5"),
+        ("cafe\u0301", "café"),
+        ("№ 5, ﬁve ①", "No 5, five 1"),
+        ("hello、world。", "hello, world."),
+    ],
+)
+def test_spellings_of_the_same_text(words: str, same: str) -> None:
+    assert judge(words, "en") == judge(same, "en")
+    assert isinstance(judge(words, "en"), str)
+
+
+def test_signs_are_said() -> None:
+    assert read("5% & 3€", "en") == "fˈaɪv pɚsˈɛnt ænd θɹˈiː jˈʊɹɹoʊz"
+
+
+def test_mandarin_tones_are_digits_of_their_own() -> None:
+    # espeak's IPA by itself ends both 妈 and 骂 in 5
+    assert read("妈麻马骂吗", "zh") == "mˈɑ1 mˈɑ2 mˈɑ3 mˈɑ4 mˈɑ5"
+    assert read("三点四八。", "zh") == "sa1ntˈiɛ3n sˈi̪4 pˈɑ1."
+    # a full stop is punctuation and nothing else
+    assert "." not in read("是中国人知道吃日出", "zh")
+    assert read("我用hello，世界", "zh") == "wˈo3 jˈonɡ4 həlˈəʊ, ʂˈɨ4 tɕˈiɛ4"
+
+
+def test_japanese() -> None:
+    assert read("漢字", "ja") == read("かんじ", "ja") == read("カンジ", "ja") == read("ｶﾝｼﾞ", "ja")
+    assert read("「今日は、いい天気。」", "ja") == read("“こんにちは, いい てんき.”", "ja")
+    assert read("300円", "ja") == read("さんびゃく えん", "ja")
+    # words in Latin letters are read, not spelled
+    assert read("Helloと言った", "ja").startswith(read("Hello", "en") + " ")
+
+
+def test_language_switch_flags_are_gone_and_nothing_is_printed() -> None:
+    code = (
+        "from vall_e.emb import g2p; p = g2p.load_phonemizer(g2p.G2pOptions());"
+        "print(*p.phonemize(['Das Meeting im Computer', 'Windows 한국 αβγ'], 'de'), sep='\\n'); p.supports('fo')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert len(done.stdout.splitlines()) == 2
+    assert "(" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "language", "reason", "named"),
+    [
+        ("", "en", RejectReason.NO_TEXT, ""),
+        (" \n\t\u200b", "en", RejectReason.NO_TEXT, ""),
+        ("", "xx", RejectReason.NO_TEXT, ""),
+        ("hello", "xx", RejectReason.LANGUAGE_UNSUPPORTED, "xx"),
+        ("hello", "fo", RejectReason.LANGUAGE_UNSUPPORTED, "fo"),  # listed by espeak, but without its dictionary
+        ("hello", "", RejectReason.LANGUAGE_UNSUPPORTED, ""),
+        ("...", "en", RejectReason.NO_PHONEMES, "..."),
+        ("。、", "ja", RejectReason.NO_PHONEMES, ""),
+        ("♪ 😀", "en", RejectReason.NO_PHONEMES, ""),
+        ("'", "en", RejectReason.NO_PHONEMES, ""),
+        ("I love 漢字.", "en", RejectReason.LOST_CHARACTERS, "漢"),
+        ("あ means a", "en", RejectReason.LOST_CHARACTERS, "あ"),
+        ("Привет there", "en", RejectReason.LOST_CHARACTERS, "П"),
+        ("Привет", "de", RejectReason.LOST_CHARACTERS, "П"),
+        ("the α of it", "en", RejectReason.LOST_CHARACTERS, "α"),
+        ("say سلام", "en", RejectReason.LOST_CHARACTERS, "س"),
+        ("say שלום", "fr", RejectReason.LOST_CHARACTERS, "ש"),
+        ("say สวัสดี", "en", RejectReason.LOST_CHARACTERS, "ส"),
+        ("漢字", "hi", RejectReason.LOST_CHARACTERS, "漢"),
+        ("漢字", "ko", RejectReason.LOST_CHARACTERS, "漢"),
+        ("鱻を食べる", "ja", RejectReason.LOST_CHARACTERS, "鱻"),
+        ("𠮷野家", "ja", RejectReason.LOST_CHARACTERS, "𠮷"),
+        ("ゝ", "ja", RejectReason.LOST_CHARACTERS, "ゝ"),
+        ("你好𠮷", "zh", RejectReason.LOST_CHARACTERS, "𠮷"),
+        ("時の世界", "zh", RejectReason.LOST_CHARACTERS, "の"),
+        ("bad \ufffd byte", "en", RejectReason.LOST_CHARACTERS, "U+FFFD"),
+        ("half \ud800 pair", "en", RejectReason.LOST_CHARACTERS, "U+FFFD"),
+        ("private \ue000", "en", RejectReason.LOST_CHARACTERS, "U+E000"),
+        ("5€", "ja", RejectReason.LOST_CHARACTERS, "€"),
+        ("#1", "fr", RejectReason.LOST_CHARACTERS, "#"),
+        ("5₿", "en", RejectReason.LOST_CHARACTERS, "₿"),
+        ("Nguyễn", "en", RejectReason.LOST_CHARACTERS, "ễ"),
+    ],
+)
+def test_rejects(words: str, language: str, reason: RejectReason, named: str) -> None:
+    result = judge(words, language)
+    assert isinstance(result, Reject)
+    assert (result.id, result.stage, result.reason) == ("a.wav", "process", reason)
+    assert named in result.detail
+    assert "\n" not in result.detail
+
+
+def test_lost_characters_come_once_and_in_order() -> None:
+    assert load().lost_characters("字 a 漢字 b 漢", "en") == "字漢"
+    assert load().lost_characters("字 a 漢字 b 漢", "en") == "字漢"  # what was learnt the first time changes nothing
+    assert load().lost_characters("plain", "en") == ""
+
+
+# Whole alphabets and everyday words: none of this may be called lost.
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [
+        ("en", "The quick brown fox jumps over the lazy dog. Naïve résumé: 100% & 5€, $3 + 1 = 4; it’s 20°C — “ok”!"),
+        ("de", "Falsches Üben von Xylophonmusik quält jeden größeren Zwerg"),
+        ("fr", "Voix ambiguë d’un cœur qui, au zéphyr, préfère les jattes de kiwis; où, là, forêt, ça"),
+        ("es", "El pingüino Wenceslao hizo kilómetros bajo exhaustiva lluvia. ¿Año?"),
+        ("pl", "Pchnąć w tę łódź jeża lub ośm skrzyń fig"),
+        ("tr", "Pijamalı hasta yağız şoföre çabucak güvendi. İstanbul, ısı"),
+        ("vi", "Xin chào các bạn, tôi là người Việt Nam, rất vui được gặp"),
+        ("ru", "Съешь же ещё этих мягких французских булок, да выпей чаю. Windows 95"),
+        ("uk", "Щастям б’єш жук їх глицю в фон й ґедзь пріч"),
+        ("el", "Ξεσκεπάζω την ψυχοφθόρα βδελυγμία"),
+        ("ar", "السلام عليكم، كيف حالك؟"),
+        ("fa", "می‌خواهم به خانه بروم؟"),
+        ("he", "דג סקרן שט בים מאוכזב ולפתע מצא חברה"),
+        ("hi", "ऋषियों को सताने वाले दुष्ट राक्षसों के राजा रावण।"),
+        ("ko", "다람쥐 헌 쳇바퀴에 타고파"),
+        ("th", "เป็นมนุษย์สุดประเสริฐเลิศคุณค่า"),
+        ("ta", "தமிழ் மொழி"),
+        ("te", "తెలుగు భాష"),
+        ("ka", "საქართველო"),
+        ("hy", "Հայաստան"),
+        ("zh", "他们在北京大学学习汉语，已经两年了。10%"),
+        ("yue", "香港人講廣東話"),
+        ("ja", "いろはにほへとちりぬるをわかよたれそつねならむ。東京タワーでコーヒーを飲み、パーティーに行った。"),
+        ("no", "Vår særnorske kø"),
+    ],
+)
+def test_ordinary_text_passes(language: str, words: str) -> None:
+    assert load().lost_characters(words, language) == ""
+    result = judge(words, language)
+    assert isinstance(result, str), result
+    assert len(result) > len(words) / 3
+
+
+@pytest.mark.parametrize(
+    ("language", "unit", "phone"),
+    [
+        *(("ja", "か", "k"), ("en", "ba", "b"), ("th", "มา", "m"), ("ru", "ба", "b"), ("el", "κα", "k")),
+        *(("ko", "마", "m"), ("ko", "강", "ŋ"), ("zh", "八", "p"), ("yue", "八", "b"), ("hi", "का", "k")),
+    ],
+)
+def test_long_tokens_and_long_sentences_are_read_to_the_end(language: str, unit: str, phone: str) -> None:
+    # espeak drops what goes beyond its buffers: 100 か in a row come out as 66, 90 강 with spaces between as 88
+    assert read(unit * 500, language).count(phone) == 500
+    assert read(f"{unit * 3} " * 300, language).count(phone) == 900
+
+
+def test_a_long_text() -> None:
+    words = "The river was quiet, and nobody had seen a boat. " * 2000
+    assert read(words, "en").count("ɹˈɪvɚ") == 2000
+
+
+def test_codes_of_the_back_end_are_taken_too() -> None:
+    assert read("hello", "en-gb") == "həlˈəʊ"
+    assert read("hello", "en-us") == read("hello", "en")
+    assert load().supports("cmn-latn-pinyin") and load().supports("pt-br")
+    assert not load().supports("EN") and not load().supports("mb-en1")
+
+
+_FLAGS = re.compile(r"\((?:en|en-us|ja|el|ko|hi|cmn|ru)\)")
+_ANY_TEXT = st.text(max_size=60) | st.text(alphabet="aあ漢1.,、。 ー\n'-()[]%€😀é\u0301αЖ한\x00\u200dゝ", max_size=40)
+
+
+@settings(max_examples=150, deadline=None)
+@given(words=st.lists(_ANY_TEXT, max_size=4), language=st.sampled_from(["en", "ja", "zh"]))
+@example(words=["3.14", "", "costs 3.14."], language="en")
+@example(words=["\ud800", "\x00a", "(en)"], language="ja")
+@example(words=["5%€한ni3 "], language="zh")
+def test_any_text(words: list[str], language: str) -> None:
+    result = load().phonemize(words, language)
+    assert len(result) == len(words)
+    for each, phonemes in zip(words, result, strict=True):
+        assert phonemes == " ".join(phonemes.split())
+        assert unicodedata.is_normalized("NFC", phonemes)
+        assert not _FLAGS.search(phonemes)
+        assert load().phonemize([each], language) == [phonemes]
+        verdict = judge(each, language)
+        assert verdict == phonemes or isinstance(verdict, Reject)
+        if isinstance(verdict, str):
+            assert any(char not in text.MARKS and not char.isspace() for char in verdict)
+
+
+@settings(max_examples=200)
+@given(_ANY_TEXT)
+def test_normalising_twice_changes_nothing(words: str) -> None:
+    once = text.normalise(words)
+    assert text.normalise(once) == once
+
+
+@settings(max_examples=200)
+@given(st.text(alphabet="かっーa1ม่ ", max_size=300))
+def test_splitting_adds_spaces_only(words: str) -> None:
+    pieces = text.split_long(words)
+    assert pieces.replace(" ", "") == words.replace(" ", "")
+    assert all(len(piece) <= text.LONGEST_TOKEN for piece in pieces.split())
+    assert " ".join(text.clauses(pieces)) == pieces
+
+
+def run(*arguments: str, stdin: str = "", code: str | None = None) -> subprocess.CompletedProcess[str]:
+    command = ["-m", "vall_e.emb.g2p"] if code is None else ["-c", code]
+    return subprocess.run([sys.executable, *command, *arguments], input=stdin, capture_output=True, text=True)
+
+
+def test_command_line() -> None:
+    done = run("Hello, world!", "漢字", "-", "--language", "en", "--no-punctuation", stdin="seven\ntwo\n")
+    assert done.stdout.splitlines() == ["həlˈoʊ wˈɜːld", "sˈɛvən", "tˈuː"]
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: text 2: lost_characters: ") and "漢" in line
+    assert done.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["a", "--language", "fo"], "no voice for the language 'fo'"),
+        (["a", "--backend", "espeek"], "did you mean 'espeak'?"),
+    ],
+)
+def test_wrong_calls(arguments: list[str], message: str) -> None:
+    done = run(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert message in line
+
+
+@pytest.mark.parametrize(
+    ("missing", "options", "named"),
+    [
+        ("espeakng_loader", "", "espeakng-loader"),
+        ("phonemizer", "", "pip install phonemizer"),
+        ("segments", "--backend segments", "pip install segments"),
+        ("pykakasi", "--language ja", "pip install pykakasi"),
+    ],
+)
+def test_what_is_missing_is_named_in_one_line(missing: str, options: str, named: str) -> None:
+    code = f"""
+import ctypes.util, os, sys
+os.environ.pop("PHONEMIZER_ESPEAK_LIBRARY", None)
+sys.modules[{missing!r}] = None
+if {missing!r} == "espeakng_loader":
+    ctypes.util.find_library = lambda name: None  # nor one of the system
+from vall_e import config
+from vall_e.emb import g2p
+config.run_main(g2p.main, ["かな", *{options!r}.split()])
+"""
+    done = run(code=code)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ") and named in line
+
+
+def test_importing_loads_no_library() -> None:
+    code = (
+        "import sys; import vall_e.emb.g2p;"
+        "print({'phonemizer', 'pykakasi', 'torch', 'espeakng_loader', 'joblib', 'yaml'} & set(sys.modules))"
+    )
+    assert run(code=code).stdout == "set()\n"

@@ -1,0 +1,133 @@
+"""Japanese kanji → hiragana, by pykakasi, so that espeak's Japanese voice has something it can read.
+
+pykakasi is given runs of Japanese characters only: between other characters it drops or repeats its neighbours
+("a", line break, "b" gives "a", "", "ab"). A kanji it has no reading for, which it would drop, stays as it is: the
+voice can't read it either, and so it is found to be lost.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from vall_e.types import BackendError
+
+_KANA = "\u3041-\u3096\u3099\u309a\u309d\u309e\u30a1-\u30fa\u30fc-\u30fe"
+_HAN = "\u3005-\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
+_JAPANESE = re.compile(rf"[{_KANA}{_HAN}]+")
+_HAN_RE = re.compile(rf"[{_HAN}]")
+_CONTENT = re.compile(rf"[{_HAN}\u30a1-\u30fa]")  # a word that begins with kanji or katakana begins a phrase
+_NUMBER = re.compile(rf"([0-9]{{1,3}}(?:,[0-9]{{3}})+|[0-9]+)(?:\.([0-9]+))?([{_HAN}]?)")
+_AFTER_OPENING = re.compile(r"(?<=[“(\[]) ")
+_ZERO_YEAR = re.compile("[一二三四五六七八九〇]*〇[一二三四五六七八九〇]*")
+_MONTHS = re.compile("(?<=[0-9一二三四五六七八九十数何])[ヶケヵカ]月")
+
+_DIGITS = "〇一二三四五六七八九"
+_READINGS = ("ぜろ", "いち", "に", "さん", "よん", "ご", "ろく", "なな", "はち", "きゅう")
+_UNITS = ((1000, "せん"), (100, "ひゃく"), (10, "じゅう"))
+_CHANGED = {3000: "さんぜん", 8000: "はっせん", 300: "さんびゃく", 600: "ろっぴゃく", 800: "はっぴゃく"}
+_MYRIADS = ("", "まん", "おく", "ちょう")
+_COUNTERS = {"日": "にち", "人": "にん", "月": "がつ", "年": "ねん", "分": "ふん"}  # what pykakasi reads as nouns
+# Particles are written with one kana and said with another. Only alone after a kanji or katakana word
+# can they be told from a syllable of a word.
+_PARTICLES = {"は": "わ", "へ": "え", "へは": "えわ", "には": "にわ", "では": "でわ", "とは": "とわ"}
+
+
+class Kana:
+    """Japanese text → hiragana, phrases set apart by spaces. All other characters stay where they are."""
+
+    def __init__(self) -> None:
+        """Raises BackendError where pykakasi is missing."""
+        try:
+            import pykakasi
+        except ImportError:
+            raise BackendError("Japanese needs pykakasi, which is not installed: pip install pykakasi") from None
+        self._kakasi: Any = pykakasi.kakasi()
+
+    def convert(self, text: str) -> str:
+        """Digits become words too: espeak reads 300 as "three, hundred"; さんびゃく and ひとり are what is said."""
+        text = _ZERO_YEAR.sub(lambda run: "".join(str(_DIGITS.index(digit)) for digit in run.group()), text)
+        text = _MONTHS.sub("かげつ", text)
+        text = _NUMBER.sub(self._number, text)
+        text = " ".join(_JAPANESE.sub(lambda run: self._run(run.group()), text).split())
+        return _AFTER_OPENING.sub("", text)
+
+    def _number(self, found: re.Match[str]) -> str:
+        """A number with its counter, apart from what follows: 四月一日 as a whole is a surname, わたぬき."""
+        digits, decimals, counter = found.group(1).replace(",", ""), found.group(2), found.group(3)
+        if len(digits) > 16 or (len(digits) > 1 and digits[0] == "0"):
+            words = " ".join(_READINGS[int(digit)] for digit in digits)
+        elif counter and decimals is None and digits != "0":
+            return f" {self._counted(int(digits), counter)} "
+        else:
+            words = read_number(int(digits))
+        if decimals is not None:
+            words += " てん " + " ".join(_READINGS[int(digit)] for digit in decimals)
+        return f" {words} {counter}"
+
+    def _counted(self, value: int, counter: str) -> str:
+        tens, ones = divmod(value, 10)
+        noun = _COUNTERS.get(counter) or self._run(counter).strip()
+        if value < 10 or value in (10, 20):
+            # ひとり, ふつか, はたち: words of their own, where pykakasi has them
+            words = self._run(("", "十", "二十")[tens] + (_DIGITS[ones] if ones else "") + counter).strip()
+            return f"{read_number(value)} {noun}" if " " in words else words
+        if ones > 2 and counter != "日":  # よねん, ろっぽん; but にじゅういちにん
+            return f"{read_number(tens * 10)} {self._counted(ones, counter)}"
+        return f"{read_number(value)} {noun}"
+
+    def _run(self, run: str) -> str:
+        """Hiragana of a run of Japanese characters; a kanji that has no reading stays."""
+        phrases: list[str] = []
+        while run:
+            done, complete = self._words(run, phrases)
+            if complete:
+                break
+            # pykakasi swallows the character after a kanji it doesn't know, so it starts anew there
+            phrases.append(f" {run[done]}")
+            run = run[done + 1 :]
+        return "".join(phrases).replace("ゖ", "が").replace("ゕ", "か")
+
+    def _words(self, run: str, phrases: list[str]) -> tuple[int, bool]:
+        """Appends readings up to the first unknown kanji: how many characters were read, and whether that was all."""
+        beyond = re.search("[\U00010000-\U0010ffff]", run)  # dropped by pykakasi, whatever it is
+        known = run[: beyond.start()] if beyond else run
+        done = 0
+        after_content = False
+        for item in self._kakasi.convert(known):
+            word, reading = item["orig"], item["hira"]
+            if word and not reading:
+                return done, False
+            content = bool(_CONTENT.match(word))
+            reading = _PARTICLES.get(word, reading) if after_content else reading
+            phrases.append(f" {reading}" if content else reading)
+            after_content = content
+            done += len(word)
+        return done, beyond is None
+
+
+def read_number(value: int) -> str:
+    """0 … 9,999,999,999,999,999 in hiragana, a word for each part: 2024 → "にせん にじゅう よん"."""
+    if value == 0:
+        return _READINGS[0]
+    words: list[str] = []
+    for power in range(3, -1, -1):
+        group = value // 10_000**power % 10_000
+        if group:
+            parts = _below_myriad(group, leading_one=power > 0)
+            parts[-1] += _MYRIADS[power]
+            words += parts
+    return " ".join(words)
+
+
+def _below_myriad(value: int, leading_one: bool) -> list[str]:
+    parts = []
+    for unit, name in _UNITS:
+        digit = value // unit % 10
+        if digit == 1:
+            parts.append("いっせん" if unit == 1000 and leading_one else name)
+        elif digit:
+            parts.append(_CHANGED.get(digit * unit, _READINGS[digit] + name))
+    if value % 10:
+        parts.append(_READINGS[value % 10])
+    return parts

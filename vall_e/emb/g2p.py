@@ -1,0 +1,250 @@
+"""Text → phonemes: N texts in, N strings out, each the same whether it comes alone or among others.
+
+A token is one character downstream, so phones are joined, words stand apart by one space, and punctuation keeps its
+place. A text of which a part would vanish or be read aloud as "Chinese letter" is a Reject, not a silent hole.
+
+    python -m vall_e.emb.g2p "Hello, world!" --language en
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import re
+import sys
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from vall_e import config
+from vall_e.emb import text as texts_
+from vall_e.types import Reject, RejectReason, UsageError
+
+if TYPE_CHECKING:
+    from vall_e.emb.backends.kana import Kana
+
+STAGE = "g2p"
+REMEMBERED = 64  # prepared texts: the policy asks for lost characters and phonemes in turn
+_SPOKEN_MARKS = frozenset("%‰&@#§")  # punctuation by category, words by sound
+_SILENT_SYMBOLS = frozenset("|~")
+# A word in Latin letters inside Japanese: espeak's Japanese voice would spell it.
+_LATIN = re.compile(r"([A-Za-zÀ-ɏ]+(?:['’ -][A-Za-zÀ-ɏ]+)*)")
+
+
+class Phonemizer(Protocol):
+    """What turns text into phonemes. `version` names the library and its number, for the data set's record."""
+
+    version: str
+
+    def supports(self, language: str) -> bool:
+        """Whether there is a voice for a language code (ISO 639-1 as Whisper gives it, or the back end's own)."""
+
+    def phonemize(self, texts: Sequence[str], language: str) -> list[str]:
+        """N texts → N strings, in order; empty for a text that gives nothing. Single spaces, no line breaks.
+
+        Raises:
+            UsageError: there is no voice for `language`.
+        """
+
+    def lost_characters(self, text: str, language: str) -> str:
+        """The characters of `text` that would vanish or be read as a foreign letter, each once, in order.
+
+        Raises:
+            UsageError: there is no voice for `language`.
+        """
+
+
+class Voices(Protocol):
+    """One back end of the phonemizer package, without punctuation."""
+
+    version: str
+
+    def voice(self, language: str) -> str | None: ...
+
+    def languages(self) -> list[str]: ...
+
+    def read(self, chunks: Sequence[str], voice: str) -> list[str]: ...
+
+    def is_lost(self, char: str, voice: str) -> bool: ...
+
+
+def _espeak(stress: bool) -> Voices:
+    from vall_e.emb.backends.phonemizer import Espeak
+
+    return Espeak(stress=stress)
+
+
+def _festival(stress: bool) -> Voices:
+    from vall_e.emb.backends.phonemizer import Festival
+
+    return Festival(stress=stress)
+
+
+def _segments(stress: bool) -> Voices:
+    from vall_e.emb.backends.phonemizer import Segments
+
+    return Segments(stress=stress)
+
+
+# espeak-mbrola is left out: it keeps neither words nor punctuation, and its voices are not free.
+REGISTRY: dict[str, Callable[[bool], Voices]] = {"espeak": _espeak, "festival": _festival, "segments": _segments}
+
+
+@dataclass(frozen=True, kw_only=True)
+class G2pOptions:
+    backend: str = config.option("espeak", "what reads the text", choices=tuple(REGISTRY))
+    punctuation: bool = config.option(True, f"keep punctuation among the phonemes ({texts_.MARKS})")
+    stress: bool = config.option(True, "keep stress marks")
+    strip: bool = config.option(True, "no word separator after the last word")
+
+
+def load_phonemizer(options: G2pOptions) -> Phonemizer:
+    """Raises BackendError in one line where the back end's library or program is missing."""
+    return TextPhonemizer(REGISTRY[options.backend](options.stress), options)
+
+
+class TextPhonemizer:
+    """The one Phonemizer: text is prepared here and read by `voices`, chunk by chunk between punctuation marks."""
+
+    def __init__(self, voices: Voices, options: G2pOptions) -> None:
+        self._voices = voices
+        self._options = options
+        self.version = voices.version
+        self._prepared = functools.lru_cache(REMEMBERED)(self._prepare)
+        self._kana = functools.cache(_load_kana)
+        self._readable: defaultdict[str, set[str]] = defaultdict(set)  # by voice, what was asked for already
+
+    def supports(self, language: str) -> bool:
+        return self._voices.voice(language) is not None
+
+    def phonemize(self, texts: Sequence[str], language: str) -> list[str]:
+        voice = self._voice(language)
+        return [self._phonemize_one(self._prepared(text, voice), voice) for text in texts]
+
+    def lost_characters(self, text: str, language: str) -> str:
+        voice = self._voice(language)
+        readable = self._readable[voice]
+        prepared = self._prepared(text, voice)
+        if readable.issuperset(prepared):
+            return ""
+        # dict.fromkeys, not a set: the order of the text
+        lost = [char for char in dict.fromkeys(prepared) if char not in readable and self._is_lost(char, voice)]
+        readable.update(set(prepared).difference(lost))
+        return "".join(lost)
+
+    def _voice(self, language: str) -> str:
+        voice = self._voices.voice(language)
+        if voice is None:
+            hint = config.nearest(language, self._voices.languages())
+            raise UsageError(f"no voice for the language {language!r}{hint}")
+        return voice
+
+    def _prepare(self, text: str, voice: str) -> str:
+        text = texts_.normalise(text)
+        if voice == "ja":
+            text = self._kana().convert(text)
+        return texts_.split_long(text)
+
+    def _phonemize_one(self, text: str, voice: str) -> str:
+        if self._options.punctuation:
+            pieces = texts_.MARKS_RE.split(text)  # chunk, marks, chunk, …, chunk
+            pieces[::2] = self._read(pieces[::2], voice)
+        else:
+            pieces = self._read([texts_.MARKS_RE.sub(" ", text).strip()], voice)
+        phonemes = unicodedata.normalize("NFC", " ".join("".join(pieces).split()))
+        return phonemes if self._options.strip or not phonemes else phonemes + " "
+
+    def _read(self, chunks: Sequence[str], voice: str) -> list[str]:
+        """N chunks → N readings. In Japanese, words in Latin letters go to the English voice."""
+        parts = [(number, *part) for number, chunk in enumerate(chunks) for part in self._parts(chunk, voice)]
+        readings: list[list[str]] = [[] for _ in chunks]
+        for each in dict.fromkeys(speaker for _, speaker, _ in parts):
+            own = [(number, part) for number, speaker, part in parts if speaker == each]
+            spoken = iter(self._voices.read([part for _, part in own], each))
+            parts = [(n, "", next(spoken)) if speaker == each else (n, speaker, p) for n, speaker, p in parts]
+        for number, _, reading in parts:
+            readings[number].append(reading)
+        return [" ".join(filter(None, reading)) for reading in readings]
+
+    def _parts(self, chunk: str, voice: str) -> Iterator[tuple[str, str]]:
+        """(voice, text) for each part of a chunk that is read in one go; nothing for an empty chunk."""
+        if voice != "ja":
+            parts = [(voice, chunk)]
+        else:
+            parts = [(self._english(voice) if _LATIN.fullmatch(part) else voice, part) for part in _LATIN.split(chunk)]
+        return ((speaker, clause) for speaker, part in parts if part.strip() for clause in texts_.clauses(part))
+
+    def _english(self, voice: str) -> str:
+        return self._voices.voice("en") or voice
+
+    def _is_lost(self, char: str, voice: str) -> bool:
+        category = unicodedata.category(char)
+        if category in ("Co", "Cn", "Cs") or char == texts_.REPLACEMENT:
+            return True
+        # Marks belong to a letter that is asked for. Letters, numbers, currencies and the signs of mathematics are
+        # words; the other symbols are seldom said.
+        asked = category[0] in "LN" or category in ("Sc", "Sm", "So") or char in _SPOKEN_MARKS
+        if not asked or char in _SILENT_SYMBOLS or unicodedata.name(char, "").startswith("MODIFIER LETTER"):
+            return False
+        if voice == "ja" and _LATIN.fullmatch(char):
+            voice = self._english(voice)
+        return self._voices.is_lost(char, voice)
+
+
+def _load_kana() -> Kana:
+    from vall_e.emb.backends.kana import Kana
+
+    return Kana()
+
+
+def to_phonemes(phonemizer: Phonemizer, text: str, language: str, *, item_id: str, stage: str) -> str | Reject:
+    """The phonemes of one text, or why there are none: the policy that the stages share."""
+
+    def reject(reason: RejectReason, detail: str) -> Reject:
+        return Reject(id=item_id, stage=stage, reason=reason, detail=detail)
+
+    if texts_.is_blank(text):
+        return reject(RejectReason.NO_TEXT, "the text is blank")
+    if not phonemizer.supports(language):
+        return reject(RejectReason.LANGUAGE_UNSUPPORTED, f"no voice for the language {language!r}")
+    if lost := phonemizer.lost_characters(text, language):
+        names = ", ".join(f"{char!r} (U+{ord(char):04X})" for char in lost[:8]) + (", …" if len(lost) > 8 else "")
+        return reject(RejectReason.LOST_CHARACTERS, f"not readable in {language!r}: {names}")
+    (phonemes,) = phonemizer.phonemize([text], language)
+    if all(char.isspace() or char in texts_.MARKS for char in phonemes):
+        return reject(RejectReason.NO_PHONEMES, f"nothing to say in {text[:80]!r}")
+    return phonemes
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """One line of phonemes per text; a rejected text is a line on stderr and status 1."""
+    parser = argparse.ArgumentParser(prog="python -m vall_e.emb.g2p", description="Text into phonemes.")
+    parser.add_argument("texts", nargs="+", metavar="TEXT", help="a text, or - for the lines of standard input")
+    parser.add_argument("--language", default="en", help="ISO 639-1 or the back end's own code (default: en)")
+    config.add_options(parser, G2pOptions)
+    args = parser.parse_args(argv)
+    phonemizer = load_phonemizer(config.resolve(G2pOptions, args, STAGE))
+    phonemizer.phonemize([], args.language)  # an unknown language is a wrong call, not a bad text
+    status = 0
+    for number, text in enumerate(_lines(args.texts), start=1):
+        result = to_phonemes(phonemizer, text, args.language, item_id=f"text {number}", stage=STAGE)
+        if isinstance(result, Reject):
+            print(f"error: {result.id}: {result.reason}: {result.detail}", file=sys.stderr)
+            status = 1
+        else:
+            print(result)
+    return status
+
+
+def _lines(arguments: Sequence[str]) -> Iterator[str]:
+    for argument in arguments:
+        if argument == "-":
+            yield from (line.rstrip("\r\n") for line in sys.stdin)
+        else:
+            yield argument
+
+
+if __name__ == "__main__":
+    config.run_main(main)
