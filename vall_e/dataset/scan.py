@@ -151,8 +151,8 @@ def scan_utterances(path: Path, spec: CodecSpec, vocabulary: Vocabulary | None) 
             ids = []
     if not offsets:
         raise UsageError(f"{path}: no utterances in it")
-    everything = pa.concat_arrays([*chunks, pa.array(ids, pa.large_string())])
-    table, order = _sorted_table(everything)
+    chunks.append(pa.array(ids, pa.large_string()))
+    table, order = _sorted_table(chunks)
     made = vocabulary if vocabulary is not None else Vocabulary.of(phones, languages)
     return Catalogue(table, np.frombuffer(offsets, np.int64)[order], tuple(sorted(speakers)), made)
 
@@ -166,11 +166,16 @@ def _check_known(vocabulary: Vocabulary, phones: str, row: Utterance) -> None:
         raise ContractError(f"{error} to keep to; {how}") from None
 
 
-def _sorted_table(ids: Any) -> tuple[IdTable, np.ndarray]:
+def _sorted_table(chunks: list[Any]) -> tuple[IdTable, np.ndarray]:
+    """The table, and the places of its rows in `chunks`, which is emptied: each copy of the ids weighs."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
-    order = pc.sort_indices(ids)
-    ids = ids.take(order)
+    unsorted = pa.concat_arrays(chunks)
+    chunks.clear()
+    order = pc.sort_indices(unsorted)
+    ids = unsorted.take(order)
+    del unsorted
     twice = pc.equal(ids.slice(1), ids.slice(0, len(ids) - 1)).to_numpy(zero_copy_only=False)
     if twice.any():
         raise ContractError(f"{ids[int(np.argmax(twice))]}: two rows have this id")
