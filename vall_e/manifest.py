@@ -14,13 +14,14 @@ import functools
 import hashlib
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import shutil
 import tempfile
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -47,46 +48,112 @@ def from_row(cls: type[T], row: Any, where: str = "") -> T:
     Raises:
         ContractError: names `where` (file and line) and the key at fault.
     """
-    if not isinstance(row, dict):
-        raise ContractError(f"{where}: expected a JSON object for {cls.__name__}, found {type(row).__name__}")
-    hints = _hints(typing.cast(Any, cls))
-    if unknown := row.keys() - hints.keys():
-        raise ContractError(f"{where}: {cls.__name__} has no key {sorted(unknown)[0]!r}")
-    values = {key: _coerce(hints[key], value, f"{where}: {key}") for key, value in row.items()}
     try:
-        return cls(**values)
-    except TypeError as error:  # a required key is missing: the constructor says which
-        raise ContractError(f"{where}: {error}") from None
+        record: T = _converter(cls)(row)
+    except _Mismatch as error:
+        place = "".join(f": {key}" for key in reversed(error.trail))
+        raise ContractError(f"{where}{place}: {error}") from None
+    return record
+
+
+class _Mismatch(Exception):
+    """A value of the wrong type; `trail` gathers the keys that lead to it, innermost first."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.trail: list[str] = []
 
 
 @functools.cache
-def _hints(cls: Any) -> dict[str, Any]:
-    return typing.get_type_hints(cls)
-
-
-def _coerce(hint: Any, value: Any, where: str) -> Any:
+def _converter(hint: Any) -> Callable[[Any], Any]:
+    """What turns a JSON value into a value of this type, or raises _Mismatch. Made once per type: rows are many."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        if value is None and type(None) in args:
-            return None
-        return _coerce(next(arg for arg in args if arg is not type(None)), value, where)
+        inner = _converter(next(arg for arg in args if arg is not type(None)))
+        return lambda value: None if value is None else inner(value)
     if origin is tuple:
-        if not isinstance(value, list):
-            raise ContractError(f"{where}: expected a list")
-        return tuple(_coerce(args[0], item, f"{where}[{n}]") for n, item in enumerate(value))
+        return functools.partial(_to_tuple, _converter(args[0]))
     if dataclasses.is_dataclass(hint):
-        return from_row(typing.cast(type, hint), value, where)
-    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        hints = typing.get_type_hints(hint)
+        return functools.partial(_to_record, hint, {key: _converter(hints[key]) for key in hints})
+    if issubclass(hint, enum.Enum):
+        return functools.partial(_to_enum, hint)
+    return functools.partial(_to_plain, hint)
+
+
+def _to_record(cls: Any, converters: dict[str, Callable[[Any], Any]], value: Any) -> Any:
+    if not isinstance(value, dict):
+        raise _Mismatch(f"expected a JSON object for {cls.__name__}, found {type(value).__name__}")
+    values = {}
+    for key, item in value.items():
+        if key not in converters:
+            raise _Mismatch(f"{cls.__name__} has no key {key!r}")
         try:
-            return hint(value)
-        except ValueError:
-            known = ", ".join(str(item.value) for item in hint)
-            raise ContractError(f"{where}: {value!r} is not one of {known}") from None
-    if hint is float and type(value) is int:
+            values[key] = converters[key](item)
+        except _Mismatch as error:
+            error.trail.append(key)
+            raise
+    try:
+        return cls(**values)
+    except TypeError as error:  # a required key is missing: the constructor says which
+        raise _Mismatch(str(error)) from None
+
+
+def _to_tuple(convert: Callable[[Any], Any], value: Any) -> tuple[Any, ...]:
+    if not isinstance(value, list):
+        raise _Mismatch("expected a list")
+    return tuple([convert(item) for item in value])
+
+
+def _to_enum(cls: Any, value: Any) -> Any:
+    try:
+        return cls(value)
+    except ValueError:
+        known = ", ".join(str(item.value) for item in cls)
+        raise _Mismatch(f"{value!r} is not one of {known}") from None
+
+
+def _to_plain(cls: type, value: Any) -> Any:
+    if cls is float and type(value) in (int, float):
+        if not math.isfinite(value):  # json reads NaN and Infinity, which are no JSON
+            raise _Mismatch(f"expected a finite number, found {value}")
         return float(value)
-    if type(value) is not hint:
-        raise ContractError(f"{where}: expected {hint.__name__}, found {type(value).__name__}")
-    return value
+    if type(value) is cls:
+        return value
+    raise _Mismatch(f"expected {cls.__name__}, found {type(value).__name__}")
+
+
+@dataclasses.dataclass(frozen=True)
+class RowPlace:
+    """Where a row stands: what a worker gets instead of the row, so that no process holds all rows."""
+
+    path: Path
+    line: int
+    start_bytes: int
+
+    def read(self, cls: type[T]) -> T:
+        """The record that stands there.
+
+        Raises:
+            ContractError: names file and line.
+        """
+        with self.path.open("rb") as file:
+            file.seek(self.start_bytes)
+            return from_row(cls, _parse(file.readline()), f"{self.path}:{self.line}")
+
+
+def index_rows(path: Path, key: str) -> Iterator[tuple[str, RowPlace]]:
+    """(value of `key`, place) of each whole row of a JSON lines file."""
+    start_bytes = 0
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            row = _parse(line)
+            if row is None and not file.peek(1):
+                return  # torn: whoever opens the file for writing drops it
+            if row is None or not isinstance(row.get(key), str):
+                raise ContractError(f"{path}:{number}: not a row with {key!r}")
+            yield row[key], RowPlace(path, number, start_bytes)
+            start_bytes += len(line)
 
 
 def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -243,7 +310,7 @@ def write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]], root: Path) 
     _write_whole(path, lambda file: file.writelines(lines), root)
 
 
-def _write_whole(path: Path, save: typing.Callable[[typing.BinaryIO], Any], root: Path) -> None:
+def _write_whole(path: Path, save: Callable[[typing.BinaryIO], Any], root: Path) -> None:
     # temporary files gather in one folder, so that what a kill leaves behind is found without walking the tree
     temp_folder = root / TEMP_FOLDER
     temp_folder.mkdir(parents=True, exist_ok=True)

@@ -78,7 +78,7 @@ class ProcessOptions(qnt.CodecOptions):
 @dataclass(frozen=True)
 class Item:
     id: str
-    transcript: Transcript
+    transcript: manifest.RowPlace
 
 
 class Worker:
@@ -93,6 +93,7 @@ class Worker:
         self.phonemizer = g2p.load_phonemizer(options.g2p)
 
     def __call__(self, item: Item) -> Outcome:
+        transcript = item.transcript.read(Transcript)
         try:
             path = safe_path(self.input_audio, item.id)
         except ContractError as error:
@@ -103,9 +104,9 @@ class Worker:
             return _rejected(item.id, RejectReason.LINK_OUTSIDE, "leaves the input folder")
         try:
             recording = audio.probe(path, item.id)
-            slices, rejects = plan_slices(recording, item.transcript, self.options.limits)
+            slices, rejects = plan_slices(recording, transcript, self.options.limits)
             rows: list[Utterance] = []
-            for made in self._make(path, recording, slices, item.transcript.language):
+            for made in self._make(path, recording, slices, transcript.language):
                 (rows if isinstance(made, Utterance) else rejects).append(made)  # type: ignore[arg-type]
         except audio.AudioError as error:
             return _rejected(item.id, error.reason, error.detail)
@@ -169,7 +170,7 @@ def process(input_audio: Path, input_metadata: Path, output_dataset: Path, optio
         can't start. ContractError: a manifest or a back end breaks its promise.
     """
     transcripts = manifest.require_file(input_metadata / "transcripts.jsonl", "python -m vall_e.emb.transcribe")
-    items = [Item(row.recording_id, row) for row in manifest.read_rows(transcripts, Transcript)]
+    items = [Item(recording_id, place) for recording_id, place in manifest.index_rows(transcripts, "recording_id")]
     with manifest.folder_lock(output_dataset):
         head = manifest.read_json(output_dataset / DATASET)
         counts = (head or {}).get("counts")
