@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import functools
 import os
 import re
@@ -25,8 +24,10 @@ TRANSCRIPTS = "transcripts.jsonl"
 METADATA = "metadata.json"
 LANGUAGE_FILE = "language.txt"
 AUTO = "auto"
-LIBRARIES = ("pocketsphinx", "langdetect", "whisperx", "faster-whisper", "ctranslate2", "silero-vad", "transformers")
-LIBRARIES += ("torch", "soundfile", "soxr", "av")
+LIBRARIES = (
+    *("pocketsphinx", "langdetect", "whisperx", "faster-whisper", "ctranslate2", "silero-vad", "transformers", "torch"),
+    *("soundfile", "soxr", "av"),
+)
 
 
 class Transcriber(Protocol):
@@ -189,15 +190,15 @@ class Worker:
             language = folder_language(self.root, source.path)
         if isinstance(language, Unheard):
             return language
-        details: list[str] = []
+        unheard: list[Unheard] = []
         for transcriber in self.chain:
             (heard,) = transcriber.transcribe([source], language)
             if isinstance(heard, Transcript):
                 return heard
-            details.append(heard.detail)
+            unheard.append(heard)
             if heard.final:
                 break
-        return dataclasses.replace(heard, detail="; ".join(details))
+        return Unheard(reason=unheard[-1].reason, detail="; ".join(each.detail for each in unheard))
 
 
 def check_sound(path: Path) -> None:
@@ -245,8 +246,11 @@ def transcribe(input_audio: Path, output_metadata: Path, options: TranscribeOpti
 
 def _check_same(folder: Path, options: TranscribeOptions) -> None:
     """Refuses to go on with other options than those of the rows that stand."""
-    before = (manifest.read_json(folder / METADATA) or {}).get(STAGE)
-    for key in sorted({*(before or {}), *options.deciding}) if before is not None else ():
+    head = manifest.read_json(folder / METADATA)
+    if head is None:
+        return
+    before = head[STAGE]
+    for key in sorted({*before, *options.deciding}):
         if before.get(key) != options.deciding.get(key):
             raise UsageError(
                 f"{folder}: made with {key} {before.get(key)!r}, now {options.deciding.get(key)!r}; "
