@@ -94,6 +94,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     summary = summarise(args.work, reports)
     summary.show()
+    for warning in reports[-1].warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     if args.max_reject_ratio is not None and summary.reject_ratio > args.max_reject_ratio:
         message = f"error: {summary.reject_ratio:.1%} rejected, --max-reject-ratio is {args.max_reject_ratio:.1%}"
         print(message, file=sys.stderr)

@@ -21,7 +21,7 @@ import shutil
 import tempfile
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -102,7 +102,14 @@ def _to_record(cls: Any, converters: dict[str, Callable[[Any], Any]], value: Any
 def _to_tuple(convert: Callable[[Any], Any], value: Any) -> tuple[Any, ...]:
     if not isinstance(value, list):
         raise _Mismatch("expected a list")
-    return tuple([convert(item) for item in value])
+    items: list[Any] = []
+    try:
+        for item in value:
+            items.append(convert(item))
+    except _Mismatch as error:
+        error.trail.append(f"[{len(items)}]")
+        raise
+    return tuple(items)
 
 
 def _to_enum(cls: Any, value: Any) -> Any:
@@ -119,6 +126,8 @@ def _to_plain(cls: type, value: Any) -> Any:
             raise _Mismatch(f"expected a finite number, found {value}")
         return float(value)
     if type(value) is cls:
+        if isinstance(value, str) and not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
+            raise _Mismatch(f"{value!r} holds half of a surrogate pair, which is no character")
         return value
     raise _Mismatch(f"expected {cls.__name__}, found {type(value).__name__}")
 
@@ -337,7 +346,7 @@ def read_array(path: Path) -> np.ndarray:
     """
     try:
         codes: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise ContractError(f"{path}: can't be read as codes: {error}") from None
     if codes.dtype != CODE_DTYPE or codes.ndim != 2:
         raise ContractError(f"{path}: codes are uint16 [K,T], found {codes.dtype} with {codes.ndim} axes")

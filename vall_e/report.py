@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import argparse
 import collections
-import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from vall_e import config, manifest
-from vall_e.types import Reject, Transcript, UsageError, Utterance, recording_id_of
+from vall_e.types import Reject, UsageError, recording_id_of
 
 NUM_BINS = 12
 BAR_WIDTH = 32
@@ -25,26 +24,36 @@ class Summary:
     """Counts over the manifests in a work folder; `reports` are of the stages that ran just now, if any did."""
 
     work: Path
-    utterances: list[Utterance]
-    num_recordings: int  # with a transcript
-    rejects: list[Reject]
-    reports: Sequence[Any] = field(default=())
+    reports: Sequence[Any] = ()
+    heard: set[str] = field(default_factory=set)  # recordings with a transcript
+    processed: set[str] = field(default_factory=set)  # of these, with an utterance
+    num_utterances: int = 0
+    tenths: collections.Counter[int] = field(default_factory=collections.Counter)  # utterances by tenths of a second
+    speaker_s: dict[str, float] = field(default_factory=lambda: collections.defaultdict(float))
+    languages: collections.Counter[str] = field(default_factory=collections.Counter)
+    rejects: list[Reject] = field(default_factory=list)
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Counts one row of utterances.jsonl, read as plain JSON: rows are many, and their words are not asked for."""
+        duration_s = row["num_samples"] / row["sample_rate_hz"]
+        self.processed.add(row["recording_id"])
+        self.num_utterances += 1
+        self.tenths[int(duration_s * 10)] += 1
+        self.speaker_s[f"{row['group']}/{row['speaker']}"] += duration_s
+        self.languages[row["language"]] += 1
 
     @property
     def hours(self) -> float:
-        return sum(row.duration_s for row in self.utterances) / 3600
+        return sum(self.speaker_s.values()) / 3600
 
     @property
     def reject_ratio(self) -> float:
-        return len(self.rejects) / max(1, len(self.rejects) + len(self.utterances))
+        return len(self.rejects) / max(1, len(self.rejects) + self.num_utterances)
 
     def lost_recordings(self) -> set[str]:
         """Recordings with a transcript and neither an utterance nor a reject: empty unless a run was cut short."""
-        path = self.work / "metadata" / "transcripts.jsonl"
-        heard = {row.recording_id for row in manifest.read_rows(path, Transcript)}
-        accounted = {row.recording_id for row in self.utterances}
-        accounted |= {recording_id_of(reject.id) for reject in self.rejects if reject.stage == "process"}
-        return heard - accounted
+        rejected = {recording_id_of(reject.id) for reject in self.rejects if reject.stage == "process"}
+        return self.heard - self.processed - rejected
 
     def show(self) -> None:
         """Prints tables: totals, speakers, lengths, stages, rejects, and where the results lie."""
@@ -63,7 +72,7 @@ class Summary:
     def _account(self) -> str:
         before = [reject for reject in self.rejects if reject.stage == "transcribe"]
         ignored = next((report.num_ignored for report in self.reports if report.stage == "transcribe"), None)
-        parts = [f"{self.num_recordings} recordings with a transcript", f"{len(before)} rejected"]
+        parts = [f"{len(self.heard)} recordings with a transcript", f"{len(before)} rejected"]
         parts += [] if ignored is None else [f"{ignored} files that are not audio"]
         lost = self.lost_recordings()
         state = f"{len(lost)} recordings are not processed yet" if lost else "every input is accounted for"
@@ -71,41 +80,38 @@ class Summary:
 
     def _totals(self) -> Any:
         table = _table("Dataset", "hours", "utterances", "recordings", "speakers", "languages", "rejects")
-        languages = collections.Counter(row.language for row in self.utterances)
         table.add_row(
             f"{self.hours:.4f}" if self.hours < 1 else f"{self.hours:,.2f}",
-            f"{len(self.utterances):,}",
-            f"{len({row.recording_id for row in self.utterances}):,}",
-            f"{len({row.speaker_id for row in self.utterances}):,}",
-            ", ".join(f"{language} {count}" for language, count in languages.most_common()),
+            f"{self.num_utterances:,}",
+            f"{len(self.processed):,}",
+            f"{len(self.speaker_s):,}",
+            _plain(", ".join(f"{language} {count}" for language, count in self.languages.most_common())),
             f"{len(self.rejects):,}",
         )
         return table
 
     def _speakers(self) -> Any:
-        seconds: dict[str, float] = collections.defaultdict(float)
-        for row in self.utterances:
-            seconds[row.speaker_id] += row.duration_s
-        if not seconds:
+        if not self.speaker_s:
             return None
         table = _table("Speakers", "speaker", "minutes", "")
-        longest = max(seconds.values())
-        for speaker, total in sorted(seconds.items(), key=lambda item: -item[1])[:NUM_BINS]:
-            table.add_row(_plain(speaker), f"{total / 60:.2f}", _bar(total / longest))
-        if len(seconds) > NUM_BINS:
-            table.add_row(f"… {len(seconds) - NUM_BINS} more", "", "")
+        ordered = sorted(self.speaker_s.items(), key=lambda item: (-item[1], item[0]))
+        for speaker, total_s in ordered[:NUM_BINS]:
+            table.add_row(_plain(speaker), f"{total_s / 60:.2f}", _bar(total_s / ordered[0][1]))
+        if len(ordered) > NUM_BINS:
+            table.add_row(f"… {len(ordered) - NUM_BINS} more", "", "")
         return table
 
     def _lengths(self) -> Any:
-        durations = [row.duration_s for row in self.utterances]
-        if not durations:
+        if not self.tenths:
             return None
-        table = _table(f"Lengths (median {statistics.median(durations):.1f} s)", "seconds", "utterances", "")
-        width = max(1.0, -(-max(durations) // NUM_BINS))
-        bins = collections.Counter(int(duration // width) for duration in durations)
+        width = -(-max(self.tenths) // (10 * NUM_BINS)) or 1
+        bins: collections.Counter[int] = collections.Counter()
+        for tenth, count in self.tenths.items():
+            bins[tenth // (10 * width)] += count
+        table = _table("Lengths", "seconds", "utterances", "")
         for index in range(min(bins), max(bins) + 1):
-            label = f"{index * width:.0f}–{(index + 1) * width:.0f}"
-            table.add_row(label, str(bins[index]), _bar(bins[index] / max(bins.values())))
+            label = f"{index * width}–{(index + 1) * width}"
+            table.add_row(label, f"{bins[index]:,}", _bar(bins[index] / max(bins.values())))
         return table
 
     def _stages(self) -> Any:
@@ -173,14 +179,12 @@ def _all_rejects(work: Path) -> Iterator[Reject]:
 
 def summarise(work: Path, reports: Sequence[Any] = ()) -> Summary:
     """Counts what lies in `work`, which `vall-e prepare` filled."""
-    transcripts = manifest.read_json_lines(work / "metadata" / "transcripts.jsonl")
-    return Summary(
-        work=work,
-        utterances=list(manifest.read_rows(work / "dataset" / "utterances.jsonl", Utterance)),
-        num_recordings=sum(1 for _ in transcripts),
-        rejects=list(_all_rejects(work)),
-        reports=reports,
-    )
+    summary = Summary(work=work, reports=reports, rejects=list(_all_rejects(work)))
+    for _, row in manifest.read_json_lines(work / "metadata" / "transcripts.jsonl"):
+        summary.heard.add(row["recording_id"])
+    for _, row in manifest.read_json_lines(work / "dataset" / "utterances.jsonl"):
+        summary.add(row)
+    return summary
 
 
 def main(argv: Sequence[str] | None = None) -> int:
