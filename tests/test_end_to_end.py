@@ -248,6 +248,17 @@ def test_max_reject_ratio(work: Path, voices: Path, capsys: pytest.CaptureFixtur
     assert "--max-reject-ratio" in capsys.readouterr().err
 
 
+def test_nothing_usable_is_told_and_is_no_crash(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "voices").mkdir()
+    arguments = ["prepare", str(tmp_path / "voices"), str(tmp_path / "w"), "--config", str(OFFLINE)]
+    assert vall_e(arguments) == 0
+    assert "not one row" in capsys.readouterr().err
+    (tmp_path / "voices" / "a.mp3").write_text("no audio")
+    assert vall_e(arguments) == 0
+    assert "unreadable" in capsys.readouterr().out
+    assert vall_e([*arguments, "--max-reject-ratio", "0.5"]) == 1
+
+
 def test_usage_errors_name_the_fix(tmp_path: Path, voices: Path) -> None:
     config = tmp_path / "my.yaml"
     cases = {

@@ -69,12 +69,14 @@ def prepare(voices: Path, work: Path, options: dict[str, Any]) -> list[Any]:
     if work.resolve().is_relative_to(voices.resolve()):
         raise UsageError(f"{work}: lies inside the input folder {voices}; choose a folder outside")
     metadata, dataset = work / "metadata", work / "dataset"
-    return [
+    reports: list[Any] = [
         transcribe(voices, metadata, options["transcribe"]),
         process(voices, metadata, dataset, options["process"]),
-        similar(dataset, options["similar"], input_audio=voices),
-        build(dataset, dataset / "built", options["build"]),
     ]
+    if reports[-1].num_rows:  # of nothing there is nothing to build; the summary says why
+        reports.append(similar(dataset, options["similar"], input_audio=voices))
+        reports.append(build(dataset, dataset / "built", options["build"]))
+    return reports
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -55,6 +55,10 @@ class StageReport:
         return self.num_rejects / max(1, self.num_rows + self.num_rejects)
 
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return () if self.num_rows else (f"{self.stage}: not one row; the rejects say why",)
+
     def finish(self, max_reject_ratio: float | None) -> int:
         """Prints the counts and gives the exit status: 1 when more than `max_reject_ratio` were rejected."""
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(self.rejects.items()))
