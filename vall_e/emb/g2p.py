@@ -44,6 +44,8 @@ class Phonemizer(Protocol):
     def phonemize(self, texts: Sequence[str], language: str) -> list[str]:
         """N texts → N strings, in order; empty for a text that gives nothing. Single spaces, no line breaks.
 
+        Lost characters are left out: ask for them first.
+
         Raises:
             UsageError: there is no voice for `language`.
         """
@@ -121,12 +123,14 @@ class TextPhonemizer:
 
     def phonemize(self, texts: Sequence[str], language: str) -> list[str]:
         voice = self._voice(language)
-        return [self._phonemize_one(self._prepared(text, voice), voice) for text in texts]
+        return [self._phonemize_one(text, voice) for text in texts]
 
     def lost_characters(self, text: str, language: str) -> str:
         voice = self._voice(language)
+        return self._lost(self._prepared(text, voice), voice)
+
+    def _lost(self, prepared: str, voice: str) -> str:
         readable = self._readable[voice]
-        prepared = self._prepared(text, voice)
         if readable.issuperset(prepared):
             return ""
         # dict.fromkeys, not a set: the order of the text
@@ -148,6 +152,10 @@ class TextPhonemizer:
         return texts_.split_long(text)
 
     def _phonemize_one(self, text: str, voice: str) -> str:
+        text = self._prepared(text, voice)
+        if lost := self._lost(text, voice):
+            # not "Chinese letter", and not to espeak: some mixtures of scripts make it crash
+            text = " ".join(text.translate(dict.fromkeys(map(ord, lost), " ")).split())
         if self._options.punctuation:
             pieces = texts_.MARKS_RE.split(text)  # chunk, marks, chunk, …, chunk
             pieces[::2] = self._read(pieces[::2], voice)
@@ -183,6 +191,8 @@ class TextPhonemizer:
         category = unicodedata.category(char)
         if category in ("Co", "Cn", "Cs") or char == texts_.REPLACEMENT:
             return True
+        if ord(char) > 0xFFFF and category[0] == "L" and voice != "en-shaw":
+            return True  # no voice knows these; espeak would say long numbers, and is not safe at that
         # Marks belong to a letter that is asked for. Letters, numbers, currencies and the signs of mathematics are
         # words; the other symbols are seldom said.
         asked = category[0] in "LN" or category in ("Sc", "Sm", "So") or char in _SPOKEN_MARKS

@@ -32,11 +32,14 @@ _SAME = {
     "「": "“", "」": "”", "『": "“", "』": "”", "｢": "“", "｣": "”", "〈": "“", "〉": "”", "《": "“", "》": "”",
     "„": "“", "‟": "“", "〝": "“", "〞": "”", "〟": "”", "【": "[", "】": "]", "〔": "[", "〕": "]",
     "⋯": "…", "‥": "…", "―": "—", "・": " ", "･": " ", "〜": "", "～": "", "،": ",", "؛": ";", "؟": "?", "۔": ".",
+    # accents used as apostrophes; a lone ` makes espeak's Vietnamese voices crash
+    "`": "'", "´": "'",
     "।": ".", "॥": ".", "։": ".", "።": ". ", "၊": ", ", "။": ". ",
 }  # fmt: skip
-# Signs that a recogniser adds and nobody says: emoji, stars, arrows, music notes, boxes, trade marks.
+# Signs that a recogniser adds and nobody says: emoji, stars, arrows, music notes, boxes, trade marks; and braille,
+# which overflows a buffer in espeak's Arabic voice.
 _DECORATION = (
-    *((0x2190, 0x21FF), (0x2300, 0x23FF), (0x2500, 0x27BF), (0x2900, 0x297F), (0x2B00, 0x2BFF)),
+    *((0x2190, 0x21FF), (0x2300, 0x23FF), (0x2500, 0x27BF), (0x2800, 0x297F), (0x2B00, 0x2BFF)),
     *((0x1F000, 0x1FAFF), (0xA9, 0xA9), (0xAE, 0xAE), (0x2122, 0x2122)),
 )
 _SPOKEN_SYMBOLS = frozenset("♭♮♯")
@@ -64,7 +67,7 @@ def normalise(text: str) -> str:
     fractions and exponents stay, as espeak reads those. Control characters, line breaks included, become spaces.
     """
     plain = " ".join(text.split())
-    if plain.isascii() and plain.isprintable():  # nothing there to rewrite
+    if plain.isascii() and plain.isprintable() and "`" not in plain:  # nothing there to rewrite
         return plain
     text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).translate(_TABLE))
     text = _STRAY_JOINER.sub(" ", text)
