@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 BLOCK_SAMPLES = 1 << 18
 SILENCE_PEAK = 1e-4  # -80 dBFS: dither of a 16-bit file stays below
+UNKNOWN_LENGTH = 1 << 62  # libsndfile's way to say that a header has no length
+MP3_HEAD_BYTES = 4096  # more than one frame: a count of frames, the Xing or Info header, lies in the first
 ARRAY_SUFFIX_BYTES = len("-00000.npy")  # what an utterance's array adds to the recording's name
 # Demuxers that hold audio themselves. Playlists (HLS, concat, DASH) are left out: a file of data could make them open
 # any other path or address.
@@ -185,10 +187,33 @@ def _soundfile(path: Path) -> Iterator[soundfile.SoundFile | None]:
         yield None
         return
     with file:
+        if not _knows_its_length(file, path):
+            yield None
+            return
         try:
             yield file
         except soundfile.LibsndfileError as error:
             raise AudioError(RejectReason.TRUNCATED, f"damaged in the middle: {error.error_string}") from None
+
+
+def _knows_its_length(file: soundfile.SoundFile, path: Path) -> bool:
+    """Whether `frames` is true: libsndfile takes a streamed FLAC for endless, and guesses at an MP3 without a count.
+
+    The guess is bytes over the first frame's bit rate; a file whose bit rate varies would lose most of its audio.
+    """
+    if file.frames >= UNKNOWN_LENGTH:
+        return False
+    if file.format != "MP3":
+        return True
+    with path.open("rb") as opened:
+        tag = opened.read(10)
+        if tag[:3] == b"ID3":
+            opened.seek(10 + sum((byte & 0x7F) << shift for byte, shift in zip(tag[6:], (21, 14, 7, 0), strict=False)))
+        else:
+            opened.seek(0)
+        head = opened.read(MP3_HEAD_BYTES)
+    place = max(head.find(b"Xing"), head.find(b"Info"))
+    return place >= 0 and len(head) > place + 7 and bool(head[place + 7] & 1)  # the flag of the number of frames
 
 
 def _av_frames(path: Path) -> Iterator[tuple[np.ndarray, int, int]]:
