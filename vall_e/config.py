@@ -137,6 +137,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         hint = next(arg for arg in typing.get_args(hint) if arg is not type(None))
     if typing.get_origin(hint) is tuple:
         items = value.split(",") if isinstance(value, str) else value
+        if not isinstance(items, list | tuple):
+            raise UsageError(f"{where}: {value!r} is not a list")
         return tuple(_convert(typing.get_args(hint)[0], item, where) for item in items)
     try:
         if hint is bool and isinstance(value, str):

@@ -60,7 +60,7 @@ class ProcessExecutor:
 
         context = multiprocessing.get_context("spawn")
         with _one_thread_each():
-            pool = ProcessPoolExecutor(self.num_workers, context, _ProcessWorker.build, (make_worker,))
+            pool = ProcessPoolExecutor(self.num_workers, context, _ProcessWorker.prepare, (make_worker,))
             pending: set[Future[Result]] = set()
             waiting = iter(items)
             try:
@@ -87,26 +87,35 @@ _END: Any = object()
 
 
 class _ProcessWorker:
-    """The one worker of a pool process. An error in building it is kept, so that the parent hears the reason."""
+    """The one worker of a pool process. It is built with its first item, as only an item carries an error home."""
 
+    make_worker: Callable[[], Callable[[Any], Any]]
     worker: Callable[[Any], Any] | None = None
-    error: Exception | None = None
 
     @classmethod
-    def build(cls, make_worker: Callable[[], Callable[[Any], Any]]) -> None:
+    def prepare(cls, make_worker: Callable[[], Callable[[Any], Any]]) -> None:
         import signal
+        import threading
 
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
-        try:
-            cls.worker = make_worker()
-        except (BackendError, UsageError, ContractError, OSError) as error:
-            cls.error = error
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+        cls.make_worker = staticmethod(make_worker)
 
     @classmethod
     def run(cls, item: Any) -> Any:
         if cls.worker is None:
-            raise cls.error or ContractError("the worker was not built")
+            cls.worker = staticmethod(cls.make_worker())
         return cls.worker(item)
+
+
+def _end_with_parent() -> None:
+    """Ends this process once its parent is gone: a killed run must not leave workers behind, each with a model."""
+    import multiprocessing
+
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 class RayExecutor:
@@ -129,10 +138,11 @@ class RayExecutor:
             ray.init(log_to_driver=False, include_dashboard=False, logging_level="warning")
 
         class Actor:
-            def __init__(self) -> None:
-                self.worker = make_worker()
+            worker: Callable[[Item], Result] | None = None
 
             def run(self, item: Item) -> Result:
+                if self.worker is None:  # not in __init__, whose errors Ray tells as a dead actor
+                    self.worker = make_worker()
                 return self.worker(item)
 
         try:
