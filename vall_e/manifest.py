@@ -49,7 +49,7 @@ def from_row(cls: type[T], row: Any, where: str = "") -> T:
         ContractError: names `where` (file and line) and the key at fault.
     """
     try:
-        record: T = _converter(cls)(row)
+        record: T = _converter(typing.cast(Any, cls))(row)
     except _Mismatch as error:
         place = "".join(f": {key}" for key in reversed(error.trail))
         raise ContractError(f"{where}{place}: {error}") from None

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from vall_e import audio
 from vall_e.emb import qnt
+from vall_e.types import ContractError
 
 LENGTHS = st.integers(0, 50)
 
@@ -79,6 +80,42 @@ def test_merge_adds_with_gains_and_keeps_the_longest() -> None:
 def test_pad_silence(before: int, after: int) -> None:
     padded = qnt.pad_silence(np.ones(4, np.float32), before, after)
     assert padded.tolist() == [0.0] * before + [1.0] * 4 + [0.0] * after
+
+
+@given(
+    codes=st.lists(st.integers(0, 1023), max_size=30),
+    num_fine_bits=st.integers(0, 10),
+    dtype=st.sampled_from([np.uint16, np.int64, np.int32]),
+)
+def test_bits_split_and_join(codes: list[int], num_fine_bits: int, dtype: type) -> None:
+    array = np.array(codes, dtype)
+    coarse, fine = qnt.split_bits(array, num_fine_bits)
+    assert [divmod(code, 2**num_fine_bits) for code in codes] == list(zip(coarse.tolist(), fine.tolist(), strict=True))
+    joined = qnt.join_bits(coarse, fine, num_fine_bits)
+    assert joined.dtype == array.dtype
+    np.testing.assert_array_equal(joined, array)
+
+
+def test_bits_that_are_no_two_halves() -> None:
+    one = np.array([1, 2], np.uint16)
+    with pytest.raises(ValueError, match="halves"):
+        qnt.join_bits(one, one[:1], 5)
+    with pytest.raises(ValueError, match="hold 1"):
+        qnt.join_bits(one, one, 1)
+    with pytest.raises(ValueError, match="wider"):
+        qnt.split_bits(one, 16)
+    with pytest.raises(ValueError, match="integers"):
+        qnt.split_bits(one.astype(np.float32), 2)
+
+
+def test_decode_cuts_to_the_original_length(demo_speech: np.ndarray) -> None:
+    codec = qnt.load_codec(qnt.CodecOptions(audio_backend="tiny"))
+    codes = qnt.encode(codec, demo_speech[:1_000], 24_000)
+    assert len(qnt.decode(codec, codes)) == 1_280
+    np.testing.assert_array_equal(qnt.decode(codec, codes, num_samples=1_000), qnt.decode(codec, codes)[:1_000])
+    for wrong in (960, 1_281):
+        with pytest.raises(ContractError, match="frames are not those"):
+            qnt.decode(codec, codes, num_samples=wrong)
 
 
 def run(*args: object) -> subprocess.CompletedProcess[str]:

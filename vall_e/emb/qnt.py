@@ -2,6 +2,7 @@
 
     python -m vall_e.emb.qnt --input a.wav --output a.npy [--audio-backend encodec|tiny]
     python -m vall_e.emb.qnt --input a.npy --output b.wav
+    python -m vall_e.emb.qnt report --input-audio DIR --audio-backend encodec,tiny
 
 A codec sees mono float32 at its own rate; resampling, downmixing and checks are done here, once for all of them. A new
 codec is one file in `backends/` and one line in REGISTRY.
@@ -10,6 +11,7 @@ codec is one file in `backends/` and one line in REGISTRY.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +77,8 @@ def load_codec(options: CodecOptions) -> Codec:
     Raises:
         BackendError: its package or weights are missing or do not fit. UsageError: a number of levels it has not.
     """
+    if options.audio_backend not in REGISTRY:
+        raise UsageError(f"codec {options.audio_backend!r} is not known{config.nearest(options.audio_backend, REGISTRY)}")
     return REGISTRY[options.audio_backend](options)
 
 
@@ -95,15 +99,19 @@ def encode(codec: Codec, audio: np.ndarray, sample_rate_hz: int) -> np.ndarray:
     return codes
 
 
-def decode(codec: Codec, codes: np.ndarray) -> np.ndarray:
-    """[K,T] → mono float32 [T · hop] at the codec's rate.
+def decode(
+    codec: Codec, codes: np.ndarray, *, scales: np.ndarray | None = None, num_samples: int | None = None
+) -> np.ndarray:
+    """[K,T] → float32 [n] (of a stereo codec [2,n]) at the codec's rate, cut to the original's `num_samples` if given.
 
     Raises:
-        ContractError: codes of the wrong shape or out of the codebook's range.
+        ContractError: codes of the wrong shape or out of the codebook's range, or too few for `num_samples`.
     """
     check_codes(codes, codec.spec)
-    (audio,) = codec.decode([codes])
-    return audio
+    if num_samples is not None and codec.spec.num_frames(num_samples) != codes.shape[1]:
+        raise ContractError(f"{codes.shape[1]} frames are not those of {num_samples} samples of {codec.spec.name}")
+    (audio,) = codec.decode([codes], None if scales is None else [scales])
+    return audio[..., :num_samples]
 
 
 def check_codes(codes: np.ndarray, spec: CodecSpec) -> None:
@@ -175,7 +183,39 @@ def pad_codes_with_silence(codec: Codec, codes: np.ndarray, before_frames: int, 
     return concat([silence(before_frames), codes, silence(after_frames)])
 
 
+# Bits: 10 of a code as a coarse and a fine half, for models that predict fine given coarse from two small softmaxes.
+
+
+def split_bits(codes: np.ndarray, num_fine_bits: int) -> tuple[np.ndarray, np.ndarray]:
+    """Codes of any shape → (coarse, fine) of the same shape and type: the high bits, and the `num_fine_bits` low ones.
+
+    Two softmaxes of 32 do for one of 1024, the fine one conditional on the coarse code, as dual-softmax vocoders have
+    it (Kalchbrenner et al. 2018, arXiv:1802.08435).
+    """
+    if codes.dtype.kind not in "ui" or not 0 <= num_fine_bits < 8 * codes.dtype.itemsize:
+        raise ValueError(f"{num_fine_bits} low bits of {codes.dtype}: codes are integers wider than that")
+    return codes >> num_fine_bits, codes & ((1 << num_fine_bits) - 1)
+
+
+def join_bits(coarse: np.ndarray, fine: np.ndarray, num_fine_bits: int) -> np.ndarray:
+    """The inverse of `split_bits`.
+
+    Raises:
+        ValueError: the halves differ in shape or type, or a fine code has more than `num_fine_bits` bits.
+    """
+    if coarse.shape != fine.shape or coarse.dtype != fine.dtype:
+        raise ValueError(f"coarse {coarse.dtype} {coarse.shape} and fine {fine.dtype} {fine.shape} are no two halves")
+    if fine.size and (fine.min() < 0 or fine.max() >= 1 << num_fine_bits):
+        raise ValueError(f"fine codes go up to {fine.max()}, {num_fine_bits} bits hold {(1 << num_fine_bits) - 1}")
+    return (coarse << num_fine_bits) | fine
+
+
 def main(argv: Sequence[str] | None = None) -> int:
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["report"]:
+        from vall_e.emb.quality import main as report
+
+        return report(argv[1:])
     parser = argparse.ArgumentParser(prog="python -m vall_e.emb.qnt", description="Audio to codes, or codes to audio.")
     parser.add_argument("--input", type=Path, required=True, help="an audio file, or codes in .npy")
     parser.add_argument("--output", type=Path, required=True, help="codes in .npy, or an audio file")
@@ -190,9 +230,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     if to_codes:
         _file_to_codes(codec, args.input, args.output)
     else:
-        audio = decode(codec, manifest.read_array(args.input))
+        scales = _scales_path(args.input)
+        known = np.load(scales, allow_pickle=False) if scales.is_file() else None
+        audio = decode(codec, manifest.read_array(args.input), scales=known)
         audio_files.write(args.output, audio, codec.spec.sample_rate_hz)
     return 0
+
+
+def _scales_path(codes: Path) -> Path:
+    """Beside `a.npy`, for codecs that normalise: `a.scales.npy`, float32 [S]."""
+    return codes.with_suffix(".scales.npy")
 
 
 def _file_to_codes(codec: Codec, source: Path, target: Path) -> None:
@@ -201,7 +248,10 @@ def _file_to_codes(codec: Codec, source: Path, target: Path) -> None:
     except audio_files.AudioError as error:
         raise UsageError(f"{source}: {error}") from None
     codes = encode(codec, audio, sample_rate_hz)
+    (scales,) = codec.scales([audio_files.resample(audio, sample_rate_hz, codec.spec.sample_rate_hz)])
     np.save(target, codes, allow_pickle=False)
+    if len(scales):
+        np.save(_scales_path(target), scales, allow_pickle=False)
     print(f"{target}: {codec.spec.name}, {codes.shape[0]} levels, {codes.shape[1]} frames")
 
 
