@@ -78,7 +78,8 @@ def load_codec(options: CodecOptions) -> Codec:
         BackendError: its package or weights are missing or do not fit. UsageError: a number of levels it has not.
     """
     if options.audio_backend not in REGISTRY:
-        raise UsageError(f"codec {options.audio_backend!r} is not known{config.nearest(options.audio_backend, REGISTRY)}")
+        hint = config.nearest(options.audio_backend, REGISTRY)
+        raise UsageError(f"codec {options.audio_backend!r} is not known{hint}")
     return REGISTRY[options.audio_backend](options)
 
 
