@@ -613,6 +613,16 @@ def test_search_over_many_columns_equals_the_reference(num_rows: int) -> None:
     assert not ((np.diff(scores, axis=1) == 0) & (np.diff(indices, axis=1) < 0)).any()
 
 
+def test_scores_that_differ_by_rounding_alone_are_ties() -> None:
+    """All cosines are 1 to 9 decimals; float32 products differ in the 7th, and must not decide who is in the list."""
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal(300) + rng.standard_normal((200, 300)) * 1e-5
+    rows = (features / np.linalg.norm(features, axis=1, keepdims=True)).astype(np.float32)
+    indices, scores = top_k(rows, 4)
+    np.testing.assert_array_equal(scores, 1.0)
+    assert indices.tolist() == [[n for n in range(5) if n != row][:4] for row in range(200)]
+
+
 def test_search_does_not_depend_on_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     features = rng.random((3_000, 300)).astype(np.float32)
