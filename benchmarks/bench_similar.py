@@ -54,13 +54,13 @@ def compare(num_rows: int, num_dims: int, k: int, rounds: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="2,000 rows, one round")
+    parser.add_argument("--quick", action="store_true", help="three rounds")
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--dims", type=int, default=40, help="40: MFCC; 8192: histograms of 8 x 1024 codes")
     parser.add_argument("--top-k", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=7)
     args = parser.parse_args()
-    compare(2_000 if args.quick else args.rows, args.dims, args.top_k, 1 if args.quick else args.rounds)
+    compare(args.rows, args.dims, args.top_k, 3 if args.quick else args.rounds)
 
 
 if __name__ == "__main__":
