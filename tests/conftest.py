@@ -65,3 +65,16 @@ def encodec_weights(tmp_path_factory: pytest.TempPathFactory, demo_speech: np.nd
     path = tmp_path_factory.mktemp("weights") / "encodec_random.th"
     torch.save(model.state_dict(), path)
     return path
+
+
+@pytest.fixture(scope="session")
+def whisper_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Folders of a tiny random Whisper and of a tiny random alignment model, as options of the transcribe stage."""
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("whisper_model", REPOSITORY / "tests" / "emb" / "whisper_model.py")
+    assert spec is not None and spec.loader is not None
+    builder = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(builder)
+    folder = tmp_path_factory.mktemp("whisper")
+    return {"model_name": str(builder.build_whisper(folder)), "align_model": str(builder.build_aligner(folder))}

@@ -123,6 +123,15 @@ def test_an_mp3_without_a_count_is_read_to_its_end(tmp_path: Path) -> None:
         assert num_samples == len(audio.load(tmp_path / name)[0]) == pytest.approx(10 * RATE_HZ, abs=3_000)
 
 
+def test_opus_does_not_depend_on_the_size_of_the_blocks(demo: Path) -> None:
+    """Just opened, libsndfile gave something else for every size, for large ones garbage as loud as the speech."""
+    path = demo / "english" / "rms" / "interview.ogg"
+    assert soundfile.info(path).subtype == "OPUS"
+    want = np.concatenate(list(audio.blocks(path, 480)))
+    for size in (12_000, 100_000, audio.BLOCK_SAMPLES, 1 << 22):
+        np.testing.assert_array_equal(np.concatenate(list(audio.blocks(path, size))), want)
+
+
 def test_a_streamed_flac_whose_header_has_no_length(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.flac", tone(RATE_HZ), RATE_HZ)
     content = bytearray((tmp_path / "a.flac").read_bytes())
@@ -228,6 +237,20 @@ def test_files_that_are_no_audio(tmp_path: Path) -> None:
 def test_a_header_alone(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", np.zeros(0, np.float32), RATE_HZ)
     assert reason_of(tmp_path / "a.wav") == RejectReason.EMPTY
+
+
+@pytest.mark.parametrize("name", [*(f"{key}.wav" for key in SUBTYPES), "a.flac", "a.aiff", "a.au"])
+def test_a_file_cut_short_is_truncated(files: dict[str, Path], tmp_path: Path, name: str) -> None:
+    content = files[name].read_bytes()
+    (tmp_path / name).write_bytes(content[: len(content) // 2])
+    assert reason_of(tmp_path / name) == RejectReason.TRUNCATED
+
+
+def test_a_wav_from_a_pipe_has_no_true_size(files: dict[str, Path], tmp_path: Path) -> None:
+    content = bytearray(files["s16.wav"].read_bytes())
+    content[4:8] = content[40:44] = b"\xff" * 4
+    (tmp_path / "a.wav").write_bytes(content)
+    np.testing.assert_array_equal(audio.load(tmp_path / "a.wav")[0], audio.load(files["s16.wav"])[0])
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import re
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 BLOCK_SAMPLES = 1 << 18
 SILENCE_PEAK = 1e-4  # -80 dBFS: dither of a 16-bit file stays below
 UNKNOWN_LENGTH = 1 << 62  # libsndfile's way to say that a header has no length
+STREAMED_BYTES = 0x7FFF_0000  # sizes from here on are what programs write that do not know the size yet
+CUT_SHORT = re.compile(r"^ *(?:data|SSND|Data Size) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
 MP3_HEAD_BYTES = 4096  # more than one frame: a count of frames, the Xing or Info header, lies in the first
 ARRAY_SUFFIX_BYTES = len("-00000.npy")  # what an utterance's array adds to the recording's name
 # Demuxers that hold audio themselves. Playlists (HLS, concat, DASH) are left out: a file of data could make them open
@@ -190,6 +193,9 @@ def _soundfile(path: Path) -> Iterator[soundfile.SoundFile | None]:
         if not _knows_its_length(file, path):
             yield None
             return
+        _check_whole(file)
+        if file.subtype == "OPUS":
+            file.seek(0)  # libsndfile 1.2.2 reads garbage in large blocks from an Opus file that was just opened
         try:
             yield file
         except soundfile.LibsndfileError as error:
@@ -214,6 +220,18 @@ def _knows_its_length(file: soundfile.SoundFile, path: Path) -> bool:
         head = opened.read(MP3_HEAD_BYTES)
     place = max(head.find(b"Xing"), head.find(b"Info"))
     return place >= 0 and len(head) > place + 7 and bool(head[place + 7] & 1)  # the flag of the number of frames
+
+
+def _check_whole(file: soundfile.SoundFile) -> None:
+    """libsndfile cuts the length in a WAV, AIFF or AU header down to what is there; its log tells what was promised.
+
+    Raises:
+        AudioError: TRUNCATED.
+    """
+    found = CUT_SHORT.search(file.extra_info.partition("\nLength :")[2])  # what comes before is the file's name
+    if found and int(found[2]) < int(found[1]) < STREAMED_BYTES:
+        detail = f"the header promises {found[1]} bytes of audio, the file holds {found[2]}"
+        raise AudioError(RejectReason.TRUNCATED, detail)
 
 
 def _av_frames(path: Path) -> Iterator[tuple[np.ndarray, int, int]]:
