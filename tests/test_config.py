@@ -37,7 +37,7 @@ def resolve(*flags: str, file: Path | None = None) -> Options:
     parser = argparse.ArgumentParser()
     config.add_options(parser, Options)
     extra = ["--config", str(file)] if file else []
-    return config.resolve(Options, parser.parse_args([*flags, *extra]), "stage")
+    return config.resolve(Options, parser.parse_args([*flags, *extra]), "process")
 
 
 def test_defaults_alone() -> None:
@@ -46,14 +46,14 @@ def test_defaults_alone() -> None:
 
 def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) -> None:
     file = tmp_path / "c.yaml"
-    file.write_text("stage:\n  num_levels: 4\n  codec: encodec\n  stress: false\nother:\n  anything: 1\n")
+    file.write_text("process:\n  num_levels: 4\n  codec: encodec\n  stress: false\nsimilar:\n  anything: 1\n")
     assert resolve(file=file) == Options(num_levels=4, codec="encodec", stress=False)
     assert resolve("--num-levels", "2", "--stress", file=file) == Options(num_levels=2, codec="encodec")
 
 
 def test_a_flag_equal_to_the_default_still_wins_over_the_file(tmp_path: Path) -> None:
     file = tmp_path / "c.yaml"
-    file.write_text("stage: {num_levels: 4}\n")
+    file.write_text("process: {num_levels: 4}\n")
     assert resolve("--num-levels", "8", file=file).num_levels == 8
 
 
@@ -76,7 +76,7 @@ def test_every_type_from_flags() -> None:
 def test_every_type_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "c.yaml"
     file.write_text(
-        "stage:\n  num_levels: 3\n  codec: encodec\n  min_duration_s: 1\n  stress: false\n  weights: w/x.th\n"
+        "process:\n  num_levels: 3\n  codec: encodec\n  min_duration_s: 1\n  stress: false\n  weights: w/x.th\n"
         "  languages: [en, ja]\n  limit: 5\n"
     )
     assert resolve(file=file) == FULL
@@ -84,7 +84,7 @@ def test_every_type_from_a_file(tmp_path: Path) -> None:
     assert resolve("--limit", "none", "--weights", "none", file=file) == without
 
 
-@pytest.mark.parametrize("text", ["", "# nothing\n", "stage:\n", "other: {a: 1}\n"])
+@pytest.mark.parametrize("text", ["", "# nothing\n", "process:\n", "similar: {a: 1}\n"])
 def test_a_file_without_the_section_changes_nothing(tmp_path: Path, text: str) -> None:
     file = tmp_path / "c.yaml"
     file.write_text(text)
@@ -150,7 +150,7 @@ def test_any_value_gives_options_or_a_usage_error(name: str, value: Any) -> None
 
 
 @pytest.mark.parametrize(
-    "text", ["a: [", "just words", "- a\n- b\n", "stage: 5\n", "stage: [a]\n", "a: !!python/name:os.system\n"]
+    "text", ["a: [", "just words", "- a\n- b\n", "process: 5\n", "process: [a]\n", "a: !!python/name:os.system\n"]
 )
 def test_files_that_are_no_config(tmp_path: Path, text: str) -> None:
     file = tmp_path / "c.yaml"
@@ -169,8 +169,8 @@ def test_a_config_file_that_is_missing_or_binary(tmp_path: Path) -> None:
 
 def test_the_error_says_whether_it_is_the_file_or_a_flag(tmp_path: Path) -> None:
     file = tmp_path / "c.yaml"
-    file.write_text("stage: {num_levels: 0}\n")
-    with pytest.raises(UsageError, match="c.yaml: stage: num_levels"):
+    file.write_text("process: {num_levels: 0}\n")
+    with pytest.raises(UsageError, match="c.yaml: process: num_levels"):
         resolve(file=file)
     with pytest.raises(UsageError, match="^options: num_levels"):
         resolve("--num-levels", "0")

@@ -17,7 +17,7 @@ import pytest
 import soundfile
 
 from vall_e import audio, manifest
-from vall_e.cli import SECTIONS, SharedOptions, load_options
+from vall_e.cli import STAGES, SharedOptions, load_options
 from vall_e.cli import main as vall_e
 from vall_e.config import load_file
 from vall_e.dataset import Dataset, make_loader
@@ -282,4 +282,4 @@ def test_usage_errors_name_the_fix(tmp_path: Path, voices: Path) -> None:
 def test_the_default_config_spells_out_the_defaults() -> None:
     written = REPOSITORY / "configs" / "default.yaml"
     assert load_options(written, SharedOptions()) == load_options(None, SharedOptions())
-    assert load_file(written).keys() == SECTIONS.keys()
+    assert load_file(written).keys() == STAGES.keys()

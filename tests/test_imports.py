@@ -70,7 +70,8 @@ def test_rooms(path: Path) -> None:
         assert all(module in CORE or module.startswith("vall_e.emb.backends") for module in used), used
     elif name.startswith("vall_e.emb"):
         stages = {f"vall_e.emb.{stage}" for stage in STAGES} - {name}
-        permitted = {"vall_e.emb.g2p", "vall_e.emb.qnt"} if name == "vall_e.emb.process" else set()
+        composing = {"vall_e.emb.process": {"g2p", "qnt"}, "vall_e.emb.quality": {"qnt"}, "vall_e.emb.kaldi": {"qnt"}}
+        permitted = {f"vall_e.emb.{stage}" for stage in composing.get(name, ())}
         assert not (used & stages) - permitted, used
         assert not any(module.startswith(("vall_e.dataset", "vall_e.cli", "vall_e.report")) for module in used), used
     elif name.startswith("vall_e.dataset"):

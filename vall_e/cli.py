@@ -16,8 +16,8 @@ from typing import Any, NoReturn
 from vall_e import __version__, config
 from vall_e.types import UsageError
 
-# section of the config file → where its options are declared
-SECTIONS = {
+# section of the config file → where its options are declared, in the order in which the stages run
+STAGES = {
     "transcribe": ("vall_e.emb.transcribe", "TranscribeOptions"),
     "process": ("vall_e.emb.process", "ProcessOptions"),
     "similar": ("vall_e.emb.similar", "SimilarOptions"),
@@ -42,14 +42,11 @@ def load_options(path: Path | None, shared: SharedOptions) -> dict[str, Any]:
         UsageError: an unknown section or key; the nearest known one is named.
     """
     file = {} if path is None else config.load_file(path)
-    for section in file:
-        if section not in SECTIONS:
-            raise UsageError(f"{path}: unknown section {section!r}{config.nearest(str(section), SECTIONS)}")
     given = {key: value for key, value in dataclasses.asdict(shared).items() if value is not None}
     if not given["overwrite"]:
         del given["overwrite"]
     options = {}
-    for section, (module, name) in SECTIONS.items():
+    for section, (module, name) in STAGES.items():
         cls = getattr(importlib.import_module(module), name)
         known = {field.name for field in dataclasses.fields(cls)}
         values = (file.get(section) or {}) | {key: value for key, value in given.items() if key in known}

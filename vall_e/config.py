@@ -21,6 +21,8 @@ from typing import Any, TypeVar
 from vall_e.types import UsageError, VallEError
 
 C = TypeVar("C")
+# of a config file: one per stage of the chain, and one for each tool beside it
+SECTIONS = ("transcribe", "process", "similar", "build", "g2p", "qnt", "report")
 INTERRUPTED = 130  # what a shell gives for Ctrl-C
 
 
@@ -82,7 +84,7 @@ def load_file(path: Path) -> dict[str, Any]:
     """A YAML file of sections.
 
     Raises:
-        UsageError: it can't be read, is not YAML, or holds no mapping of sections.
+        UsageError: it can't be read, is not YAML, or holds no mapping of sections; an unknown section.
     """
     import yaml  # not at import: `--help` does without
 
@@ -92,7 +94,10 @@ def load_file(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path}: can't be read as YAML: {' '.join(str(error).split())}") from None
     value = {} if value is None else value
     if not isinstance(value, dict) or not all(isinstance(part, dict) or part is None for part in value.values()):
-        raise UsageError(f"{path}: expected sections of options, like 'process:' with 'codec: tiny' below it")
+        raise UsageError(f"{path}: expected sections of options, like 'process:' with 'audio_backend: tiny' below it")
+    for section in value:
+        if section not in SECTIONS:
+            raise UsageError(f"{path}: unknown section {section!r}{nearest(str(section), SECTIONS)}")
     return value
 
 

@@ -14,10 +14,10 @@ import functools
 import hashlib
 import importlib.metadata
 import json
-import math
 import os
 import platform
 import shutil
+import sys
 import tempfile
 import types
 import typing
@@ -122,8 +122,8 @@ def _to_enum(cls: Any, value: Any) -> Any:
 
 def _to_plain(cls: type, value: Any) -> Any:
     if cls is float and type(value) in (int, float):
-        if not math.isfinite(value):  # json reads NaN and Infinity, which are no JSON
-            raise _Mismatch(f"expected a finite number, found {value}")
+        if not abs(value) <= sys.float_info.max:  # NaN and Infinity, which are no JSON, or an integer beyond them
+            raise _Mismatch(f"expected a finite number, found {str(value)[:20]}")
         return float(value)
     if type(value) is cls:
         if isinstance(value, str) and not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
