@@ -42,7 +42,7 @@ def text_of(path: Path) -> str:
     table = path.parent / "metadata.csv"
     if table.exists():
         rows = csv.reader(table.read_text(encoding="utf-8").splitlines(), delimiter="|", quoting=csv.QUOTE_NONE)
-        return {stem: text for stem, text in rows}.get(path.stem, "")
+        return {row[0]: row[1] for row in rows}.get(path.stem, "")
     return ""
 
 
