@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 from fractions import Fraction
@@ -176,8 +175,8 @@ def test_blocks_of_a_source_are_the_resampled_whole(tmp_path: Path, rate_hz: int
 
 def test_memory_does_not_grow_with_the_length(tmp_path: Path) -> None:
     """A 1-hour file, 230 MB as float32, is read, resampled and sliced by a process that stays small."""
-    path = tmp_path / "hour.flac"
-    with soundfile.SoundFile(path, "w", RATE_HZ, 1) as file:
+    path = tmp_path / "hour.wav"
+    with soundfile.SoundFile(path, "w", RATE_HZ, 1, subtype="PCM_U8") as file:
         minute = tone(60 * RATE_HZ) * 0.1
         for _ in range(60):
             file.write(minute)
@@ -186,8 +185,8 @@ import resource
 from pathlib import Path
 from vall_e import audio
 path = Path({str(path)!r})
-source = audio.Source(audio.probe(path, "hour.flac"), path, path.parent)
-num = sum(len(block) for block in audio.blocks(path, 1000))
+source = audio.Source(audio.probe(path, "hour.wav"), path, path.parent)
+num = sum(len(block) for block in audio.blocks(path, 16000))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 num += sum(len(block) for block in source.blocks(8000, 20.0))
 *_, piece = audio.iter_slices(path, [(0, 16000), (3599 * 16000, 16000)])
@@ -197,7 +196,6 @@ print(num, len(piece), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - befo
     num, length, grown_kb = map(int, done.stdout.split())
     assert (num, length) == (3_600 * (16_000 + 8_000), 16_000)
     assert grown_kb < 60_000
-    assert resource.RUSAGE_SELF == 0
 
 
 PLAYLISTS = {

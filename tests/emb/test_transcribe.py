@@ -62,6 +62,7 @@ def voices(tmp_path: Path) -> Path:
     """A folder of everything that can go wrong."""
     root, outside = tmp_path / "voices", tmp_path / "outside"
     names = ["a.wav", "with space.wav", "-leading.wav", "line\nfeed.wav", "🎤.wav", "声.wav", "'q\"uo`te$.wav"]
+    names += ["..wav", "x..wav"]
     for name in names:
         write(root / "g" / "s" / name, SOUND)
     write(root / "g" / "s" / "a.flac", SOUND, format="FLAC")

@@ -46,12 +46,41 @@ class Transcriber(Protocol):
         ...
 
 
+def _whisperx(options: TranscribeOptions) -> Transcriber:
+    from vall_e.emb.backends.whisperx import WhisperX
+
+    return WhisperX(
+        model_name=options.model_name,
+        align_model=options.align_model,
+        batch_size=options.batch_size,
+        device=options.device,
+        compute_type=whisper_compute_type(options),
+    )
+
+
+def _pocketsphinx(options: TranscribeOptions) -> Transcriber:
+    from vall_e.emb.backends.pocketsphinx import PocketSphinx
+
+    return PocketSphinx()
+
+
+def _sidecar(options: TranscribeOptions) -> Transcriber:
+    from vall_e.emb.backends.sidecar import Sidecar
+
+    return Sidecar(language_is_known=options.language != AUTO)
+
+
+REGISTRY: dict[str, Callable[[TranscribeOptions], Transcriber]] = {
+    "whisperx": _whisperx,
+    "pocketsphinx": _pocketsphinx,
+    "sidecar": _sidecar,
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class TranscribeOptions:
     backend: tuple[str, ...] = config.option(
-        ("whisperx",),
-        "what gives the text: a comma list is tried in order",
-        choices=("whisperx", "pocketsphinx", "sidecar"),
+        ("whisperx",), "what gives the text: a comma list is tried in order", choices=tuple(REGISTRY)
     )
     model_name: str = config.option("large-v3", "whisperx: a Whisper model's name, or a folder in CTranslate2's format")
     align_model: str = config.option(
@@ -90,37 +119,6 @@ def whisper_compute_type(options: TranscribeOptions) -> str:
     return by_device[options.device] if options.compute_type == AUTO else options.compute_type
 
 
-def _whisperx(options: TranscribeOptions) -> Transcriber:
-    from vall_e.emb.backends.whisperx import WhisperX
-
-    return WhisperX(
-        model_name=options.model_name,
-        align_model=options.align_model,
-        batch_size=options.batch_size,
-        device=options.device,
-        compute_type=whisper_compute_type(options),
-    )
-
-
-def _pocketsphinx(options: TranscribeOptions) -> Transcriber:
-    from vall_e.emb.backends.pocketsphinx import PocketSphinx
-
-    return PocketSphinx()
-
-
-def _sidecar(options: TranscribeOptions) -> Transcriber:
-    from vall_e.emb.backends.sidecar import Sidecar
-
-    return Sidecar(language_is_known=options.language != AUTO)
-
-
-REGISTRY: dict[str, Callable[[TranscribeOptions], Transcriber]] = {
-    "whisperx": _whisperx,
-    "pocketsphinx": _pocketsphinx,
-    "sidecar": _sidecar,
-}
-
-
 def load_chain(options: TranscribeOptions) -> list[Transcriber]:
     """The back ends in the order in which they are asked.
 
@@ -138,7 +136,7 @@ def language_code(text: str) -> str | None:
 
 def folder_language(root: Path, path: Path) -> str | None | Unheard:
     """The code in the nearest `language.txt` from the recording's folder up to `root`; None where there is none."""
-    for folder in (path.parent, *path.parent.parents):
+    for folder in path.parents:
         file = folder / LANGUAGE_FILE
         if file.is_file():
             break
@@ -249,7 +247,7 @@ def _check_same(folder: Path, options: TranscribeOptions) -> None:
     head = manifest.read_json(folder / METADATA)
     if head is None:
         return
-    before = head[STAGE]
+    before = head.get(STAGE) or {}
     for key in sorted({*before, *options.deciding}):
         if before.get(key) != options.deciding.get(key):
             raise UsageError(

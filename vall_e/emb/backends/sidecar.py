@@ -77,9 +77,8 @@ class Sidecar:
 
     def _find_text(self, source: audio.Source) -> str:
         """The text on one line; empty where there is none."""
-        stem = source.path.with_name(source.stem)
         for suffix in TEXT_SUFFIXES:
-            path = stem.with_name(stem.name + suffix)
+            path = source.path.parent / (source.stem + suffix)
             if path.name != LANGUAGE_FILE and (text := _listening.one_line(_read_text(path, source.root) or "")):
                 return text
         for folder in _folders(source):
@@ -101,11 +100,10 @@ class Sidecar:
 
 def _folders(source: audio.Source) -> Iterator[Path]:
     """The recording's folder and those above it, up to the input folder."""
-    folder = source.path.parent
-    yield folder
-    while folder != source.root:
-        folder = folder.parent
+    for folder in source.path.parents:
         yield folder
+        if folder == source.root:
+            return
 
 
 def _names(relative: str) -> Iterator[str]:
@@ -113,7 +111,7 @@ def _names(relative: str) -> Iterator[str]:
     first, _, rest = relative.partition("/")
     for name in (relative, rest) if rest and first in AUDIO_FOLDERS else (relative,):
         yield name
-        yield str(PurePosixPath(name).with_suffix(""))
+        yield name.removesuffix(PurePosixPath(name).suffix)
 
 
 def _read_table(path: Path, root: Path) -> dict[str, str]:

@@ -17,7 +17,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,6 +33,14 @@ SHORTEST_ALIGNED_S = 0.1  # alignment divides by the number of its 20 ms frames 
 MODEL_FILES = ("model.bin", "config.json", "tokenizer.json")
 ALIGN_AUTO, ALIGN_OFF = "auto", "off"
 ADVICE = "give a local folder as --model-name, or use --backend sidecar,pocketsphinx"
+
+
+class Stretch(NamedTuple):
+    """Speech, in seconds, as whisperx takes it from its detectors."""
+
+    start: float
+    end: float
+    speaker: str = "UNKNOWN"
 
 
 class WhisperX:
@@ -101,13 +109,13 @@ class WhisperX:
 
             def __init__(self) -> None:
                 super().__init__(vad_onset=0.5)
-                self.speech: list[Any] = []
+                self.speech: list[Stretch] = []
 
             @staticmethod
             def preprocess_audio(audio: np.ndarray) -> np.ndarray:
                 return audio
 
-            def __call__(self, *_: Any, **__: Any) -> list[Any]:
+            def __call__(self, *_: Any, **__: Any) -> list[Stretch]:
                 return self.speech
 
         with _quiet():
@@ -134,8 +142,8 @@ class WhisperX:
 
         return load_silero_vad()
 
-    def _find_speech(self, samples: np.ndarray) -> list[Any]:
-        """Stretches of speech (start and end in seconds) of float32 [n]."""
+    def _find_speech(self, samples: np.ndarray) -> list[Stretch]:
+        """Where there is speech in float32 [n]."""
         import torch
         from silero_vad import get_speech_timestamps
 
@@ -145,9 +153,7 @@ class WhisperX:
             sampling_rate=RATE_HZ,
             max_speech_duration_s=LONGEST_SPEECH_S,
         )
-        from whisperx.diarize import Segment as Stretch
-
-        return [Stretch(entry["start"] / RATE_HZ, entry["end"] / RATE_HZ, "UNKNOWN") for entry in found]
+        return [Stretch(entry["start"] / RATE_HZ, entry["end"] / RATE_HZ) for entry in found]
 
     def _detect(self, samples: np.ndarray) -> tuple[str, float | None]:
         """(language, probability) of the first 30 s of float32 [n]."""
@@ -163,7 +169,7 @@ class WhisperX:
         return token[2:-2], round(min(1.0, probability), 4)
 
     def _hear_piece(
-        self, samples: np.ndarray, speech: list[Any], language: str, offset_s: float
+        self, samples: np.ndarray, speech: list[Stretch], language: str, offset_s: float
     ) -> Iterator[Segment]:
         """Segments of float32 [n], their times counted from `offset_s` before it."""
         self._pipeline.vad_model.speech = speech
