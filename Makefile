@@ -11,12 +11,12 @@ STAMP := $(VENV)/.installed
 # One thread each: two threads in a small model collapse when another job wants the cores.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint setup clean
+.PHONY: demo test lint setup synthesisers clean
 
 demo: setup
 	$(BIN)/vall-e prepare "$(VOICES)" "$(WORK)" --config "$(CONFIG)"
 
-test: setup lint
+test: setup lint synthesisers
 	$(BIN)/python -m pytest
 
 lint: setup
@@ -24,6 +24,13 @@ lint: setup
 	$(BIN)/mypy
 
 setup: $(STAMP)
+
+# The script that trains the codec tiny speaks through these programs; without them its tests say so and are skipped.
+synthesisers:
+	@if ! { command -v flite && command -v espeak-ng; } >/dev/null; then \
+		{ test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -y -qq flite espeak-ng; } >/dev/null 2>&1 \
+			|| echo "flite and espeak-ng are not installed: the tests of data/train_tiny.py are skipped"; \
+	fi
 
 # torch goes first and alone: with it in place nothing that follows asks for the CUDA build.
 $(STAMP): pyproject.toml constraints/cpu.txt
