@@ -145,6 +145,7 @@ class CodecSpec:
     """What a codec publishes, so that no caller branches on its name. `num_frames` owns the length law.
 
     A chunked codec (`chunk_samples` > 0) codes stretches of that length, `stride_samples` apart, each on its own.
+    With `chunk_frames` what is no longer than a chunk is coded as a whole, all else in chunks of exactly that many frames.
     """
 
     name: str
@@ -156,6 +157,7 @@ class CodecSpec:
     num_channels: int = 1
     chunk_samples: int = 0
     stride_samples: int = 0
+    chunk_frames: int = 0
 
     @property
     def frame_rate_hz(self) -> Fraction:
@@ -163,8 +165,10 @@ class CodecSpec:
 
     def num_frames(self, num_samples: int) -> int:
         """Frames for `num_samples` at the codec's rate: every started hop counts, in every chunk."""
-        if not self.chunk_samples:
+        if not self.chunk_samples or (self.chunk_frames and num_samples <= self.chunk_samples):
             return -(-num_samples // self.hop_samples)
+        if self.chunk_frames:
+            return -(-num_samples // self.stride_samples) * self.chunk_frames
         lengths = (min(self.chunk_samples, num_samples - start) for start in range(0, num_samples, self.stride_samples))
         return sum(-(-length // self.hop_samples) for length in lengths)
 

@@ -1,0 +1,219 @@
+"""EnCodec's SEANet, run piece by piece with its state carried, so that any length fits in memory.
+
+Built from the layers of the `encodec` package with their weights; the numbers are the package's up to the rounding of
+float32. The causal network (24 kHz) streams: every convolution keeps the rows it will need again, the LSTM its state.
+The other one (48 kHz) sees its second of sound at once. An item is always cut at the same places whoever is beside it,
+and only the LSTM is shared between items (see `_timeconv.Lstm`): on a CPU a batch changes not a single bit.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vall_e.emb.backends._timeconv import Conv, ConvTranspose, Lstm
+
+State = dict[int, Tensor]  # rows to come back to, by number of the layer
+
+
+def reflect(x: Tensor, left: int, right: int) -> Tensor:
+    """Rows [B, T, C] mirrored at both ends, the ends not repeated → [B, left + T + right, C].
+
+    As the package does it: what is too short is first extended with zeros on the right, which are cut again.
+    """
+    extra = max(0, max(left, right) - x.shape[1] + 1)
+    if extra:
+        x = functional.pad(x, (0, 0, 0, extra))
+    padded = torch.cat([x[:, 1 : left + 1].flip(1), x, x[:, -right - 1 : -1].flip(1)], 1)
+    return padded[:, : padded.shape[1] - extra]
+
+
+class _Elu:
+    def __call__(self, x: Tensor, state: State | None, last: bool) -> Tensor:
+        return functional.elu(x, inplace=True)  # what comes in is nobody else's: residual blocks make their own
+
+
+class _SConv:
+    """The package's SConv1d: padding by reflection, before the sound where causal; norm over an item where not."""
+
+    def __init__(self, number: Iterator[int], module: Any, **where: Any) -> None:
+        self._key = next(number)
+        self._conv = Conv(module.conv.conv, **where)
+        norm = module.conv.norm
+        self._norm = norm.to(where["device"], where["dtype"]) if isinstance(norm, nn.GroupNorm) else None
+        self._causal = module.causal
+        self._total = self._conv.reach - self._conv.stride
+
+    def __call__(self, x: Tensor, state: State | None, last: bool) -> Tensor:
+        y = self._conv(self._padded(x, state, last))
+        if self._norm is not None:
+            whole = functional.layer_norm(y, y.shape[1:], eps=self._norm.eps)  # its one group: all of the item
+            y = whole.mul_(self._norm.weight).add_(self._norm.bias)
+        return y
+
+    def _padded(self, x: Tensor, state: State | None, last: bool) -> Tensor:
+        extra = -x.shape[1] % self._conv.stride if last else 0
+        if not self._causal:
+            right = self._total // 2
+            return reflect(x, self._total - right, right + extra) if self._total + extra else x
+        if state is None or not (self._total + extra):
+            return reflect(x, self._total, extra) if self._total + extra else x
+        if self._key in state:
+            x = torch.cat([state[self._key], x], 1)
+            padded = reflect(x, 0, extra) if extra else x
+        else:
+            padded = reflect(x, self._total, extra)
+        if not last:
+            state[self._key] = padded[:, padded.shape[1] - self._total :]
+        return padded
+
+
+class _SConvTranspose:
+    """The package's SConvTranspose1d; a causal one keeps its last row, whose sound reaches into the next piece."""
+
+    def __init__(self, number: Iterator[int], module: Any, **where: Any) -> None:
+        self._key = next(number)
+        self._conv = ConvTranspose(module.convtr.convtr, **where)
+        norm = module.convtr.norm
+        self._norm = norm.to(where["device"], where["dtype"]) if isinstance(norm, nn.GroupNorm) else None
+        self._causal = module.causal
+
+    def __call__(self, x: Tensor, state: State | None, last: bool) -> Tensor:
+        if self._causal:
+            before = state[self._key] if state and self._key in state else torch.zeros_like(x[:, :1])
+            if state is not None:
+                state[self._key] = x[:, -1:]
+            return self._conv(torch.cat([before, x], 1))
+        y = self._conv(functional.pad(x, (0, 0, 1, 1)))
+        if self._norm is not None:  # over all that it gives, before it is trimmed
+            y = functional.layer_norm(y, y.shape[1:], eps=self._norm.eps).mul_(self._norm.weight).add_(self._norm.bias)
+        right = self._conv.stride // 2
+        return y[:, self._conv.stride - right : y.shape[1] - right].contiguous()
+
+
+class _Residual:
+    """The package's SEANetResnetBlock."""
+
+    def __init__(self, number: Iterator[int], module: Any, **where: Any) -> None:
+        convs = [layer for layer in module.block if not isinstance(layer, nn.ELU)]
+        self._convs = [_SConv(number, layer, **where) for layer in convs]
+        self._shortcut = None if isinstance(module.shortcut, nn.Identity) else _SConv(number, module.shortcut, **where)
+
+    def __call__(self, x: Tensor, state: State | None, last: bool) -> Tensor:
+        y = x
+        for index, conv in enumerate(self._convs):
+            y = conv(functional.elu(y, inplace=index > 0), state, last)
+        return y.add_(x if self._shortcut is None else self._shortcut(x, state, last))
+
+
+_Layer = Callable[[Tensor, State | None, bool], Tensor]
+_Part = Callable[[Tensor, State, bool], Tensor]
+
+
+def _layer(number: Iterator[int], module: nn.Module, **where: Any) -> _Layer:
+    if isinstance(module, nn.ELU):
+        return _Elu()
+    if hasattr(module, "shortcut"):
+        return _Residual(number, module, **where)
+    if hasattr(module, "convtr"):
+        return _SConvTranspose(number, module, **where)
+    return _SConv(number, module, **where)
+
+
+class Seanet:
+    """An encoder or a decoder of the package, in three parts: layers before the LSTM, the LSTM, layers after it."""
+
+    def __init__(self, module: Any, *, dtype: torch.dtype, device: str) -> None:
+        layers = list(module.model)
+        (middle,) = (index for index, layer in enumerate(layers) if hasattr(layer, "lstm"))
+        number = itertools.count()
+        self._before = [_layer(number, layer, dtype=dtype, device=device) for layer in layers[:middle]]
+        self.lstm = Lstm(layers[middle].lstm, dtype=dtype, device=device)
+        self._after = [_layer(number, layer, dtype=dtype, device=device) for layer in layers[middle + 1 :]]
+
+    def before(self, x: Tensor, state: State | None = None, last: bool = True) -> Tensor:
+        for layer in self._before:
+            x = layer(x, state, last)
+        return x
+
+    def after(self, x: Tensor, state: State | None = None, last: bool = True) -> Tensor:
+        for layer in self._after:
+            x = layer(x, state, last)
+        return x
+
+    def together(self, xs: Sequence[Tensor]) -> list[Tensor]:
+        """Items [T_i, C], each seen as a whole → [T_i', C'] each. No more of them than the LSTM has lanes."""
+        order = sorted(range(len(xs)), key=lambda index: -len(xs[index]))
+        rows = _each(self.before, [xs[index] for index in order])
+        rows = _each(self.after, self.lstm(rows, self.lstm.new_state(rows[0], len(rows))))
+        return [row for _, row in sorted(zip(order, rows, strict=True), key=lambda pair: pair[0])]
+
+
+def _each(part: Callable[[Tensor], Tensor], xs: Sequence[Tensor]) -> list[Tensor]:
+    """Each alone on a CPU; on an accelerator those of one length, which are neighbours, together."""
+    if xs[0].device.type == "cpu":
+        return [part(x[None])[0] for x in xs]
+    groups = (torch.stack(list(group)) for _, group in itertools.groupby(xs, key=len))
+    return [y for group in groups for y in part(group)]
+
+
+class Stream:
+    """A causal Seanet over several items at once, a segment at a time.
+
+    `in_rows` and `out_rows` are the rows per frame (the rate of the LSTM) on either side: 320 and 1 of an encoder.
+    """
+
+    def __init__(self, net: Seanet, *, in_rows: int, out_rows: int, segment: int = 75, block: int = 25) -> None:
+        self._net = net
+        self._in_rows, self._out_rows = in_rows, out_rows
+        self._segment, self._block = segment, block
+
+    def __call__(self, items: Sequence[Callable[[int, int], Tensor]], lengths: Sequence[int]) -> Iterator[list[Tensor]]:
+        """Rows of each item segment by segment, until the longest ends; a list that gets shorter.
+
+        Args:
+            items: `item(start, stop)` gives rows [stop - start, C] of it; longest first.
+            lengths: rows of each item, at least 1.
+        """
+        before: list[State] = [{} for _ in items]
+        after: list[State] = [{} for _ in items]
+        lstm_state: tuple[Tensor, Tensor] | None = None
+        step = self._segment * self._in_rows
+        for start in range(0, lengths[0], step):
+            lanes = [lane for lane, length in enumerate(lengths) if length > start]
+            ends = [min(start + step, lengths[lane]) for lane in lanes]
+            last = [lengths[lane] <= start + step for lane in lanes]
+            pieces = [items[lane](start, end) for lane, end in zip(lanes, ends, strict=True)]
+            mixed = self._run(self._net.before, pieces, before, last, self._block * self._in_rows)
+            if lstm_state is None:
+                lstm_state = self._net.lstm.new_state(mixed[0], len(items))
+            mixed = self._net.lstm(mixed, lstm_state)
+            yield self._run(self._net.after, mixed, after, last, self._block * self._out_rows_per_in())
+
+    def _out_rows_per_in(self) -> int:
+        return 1 if self._out_rows > 1 else self._segment  # the encoder's tail is one small convolution
+
+    def _run(
+        self, part: _Part, xs: list[Tensor], states: list[State], last: list[bool], block: int
+    ) -> list[Tensor]:
+        """Each alone on a CPU. On an accelerator those that go on together, the ones that end alone."""
+        if xs[0].device.type == "cpu":
+            return [self._alone(part, *each, block) for each in zip(xs, states, last, strict=False)]
+        going = [lane for lane, ends in enumerate(last) if not ends]
+        done = {lane: part(xs[lane][None], states[lane], True)[0] for lane, ends in enumerate(last) if ends}
+        if going:
+            shared: State = {key: torch.cat([states[lane][key] for lane in going]) for key in states[going[0]]}
+            ys = part(torch.stack([xs[lane] for lane in going]), shared, False)
+            for index, lane in enumerate(going):
+                done[lane] = ys[index]
+                states[lane].update({key: rows[index : index + 1] for key, rows in shared.items()})
+        return [done[lane] for lane in range(len(xs))]
+
+    def _alone(self, part: _Part, x: Tensor, state: State, last: bool, block: int) -> Tensor:
+        starts = range(0, len(x), block)
+        return torch.cat([part(x[None, s : s + block], state, last and s + block >= len(x))[0] for s in starts])

@@ -1,0 +1,213 @@
+"""Convolutions over time as matrix products, for codecs whose own packages run them slower.
+
+Everything is time-major, [B, T, C]: a tap of a kernel is then one product of consecutive rows with a [C_in, C_out]
+matrix, a stride is a reshape, and nothing is copied. Work goes block by block, so that a block stays in the processor's
+cache from the activation to the last tap. Padding is the caller's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_CACHE_VALUES = 131_072  # float32 values of one block of rows: half a megabyte
+_FEW_CHANNELS = 8  # below it, a product per tap is all overhead
+
+
+def plain_weights(module: nn.Module) -> tuple[Tensor, Tensor | None]:
+    """(weight, bias) of a convolution; weight norm, which recomputes the weight at every call, is folded in."""
+    layer: Any = module
+    if hasattr(layer, "weight_g"):
+        nn.utils.remove_weight_norm(layer)
+    return layer.weight.detach(), None if layer.bias is None else layer.bias.detach()
+
+
+def rows_per_block(channels: int, device: torch.device) -> int:
+    """How many rows of `channels` values to work on at once; on an accelerator all of them."""
+    return max(64, _CACHE_VALUES // channels) if device.type == "cpu" else 1 << 40
+
+
+class Conv:
+    """A valid convolution: [B, T, C_in] → [B, n, C_out]. With a stride, the kernel is a multiple of it."""
+
+    def __init__(self, module: nn.Conv1d, *, dtype: torch.dtype, device: str) -> None:
+        weight, bias = plain_weights(module)
+        self.kernel, self.stride, self.dilation = module.kernel_size[0], module.stride[0], module.dilation[0]
+        if self.kernel % self.stride or (self.stride > 1 and self.dilation > 1) or module.groups != 1:
+            raise ValueError(f"not a convolution that these networks have: {module}")
+        self.reach = (self.kernel - 1) * self.dilation + 1
+        out_channels, in_channels, _ = weight.shape
+        taps = weight.permute(2, 1, 0)  # [k, C_in, C_out]
+        rows = self.stride * in_channels
+        self._few = in_channels < _FEW_CHANNELS and self.stride == 1 and self.dilation == 1
+        shape = (1, self.kernel * in_channels) if self._few else (self.kernel // self.stride, rows)
+        self._taps = taps.reshape(*shape, out_channels).to(device, dtype).contiguous()
+        self._bias = (weight.new_zeros(out_channels) if bias is None else bias).to(device, dtype)
+        self.out_channels = out_channels
+
+    def num_out(self, length: int) -> int:
+        """Rows given for `length` rows."""
+        return (length - self.reach) // self.stride + 1
+
+    def __call__(self, x: Tensor) -> Tensor:
+        batch, length, channels = x.shape
+        n, step = self.num_out(length), self.dilation
+        if self._few:
+            x = x.unfold(1, self.kernel, 1).transpose(2, 3).reshape(batch, n, self.kernel * channels)
+        elif self.stride > 1:
+            x = x[:, : length // self.stride * self.stride].reshape(batch, length // self.stride, -1)
+        if batch == 1:
+            return self._one(x[0], n, step)[None]
+        out = self._bias.expand(batch, n, self.out_channels)
+        for index, tap in enumerate(self._taps):
+            piece = x[:, index * step : index * step + n]
+            out = torch.baddbmm(out, piece, tap.expand(batch, *tap.shape))
+        return out
+
+    def _one(self, x: Tensor, n: int, step: int) -> Tensor:
+        out = x.new_empty(n, self.out_channels)
+        block = rows_per_block(max(x.shape[1], self.out_channels), x.device)
+        for start in range(0, n, block):
+            stop = min(start + block, n)
+            part = out[start:stop]
+            torch.addmm(self._bias, x[start:stop], self._taps[0], out=part)
+            for index, tap in enumerate(self._taps[1:], 1):
+                part.addmm_(x[start + index * step : stop + index * step], tap)
+        return out
+
+
+class ConvTranspose:
+    """A transposed convolution whose kernel is twice its stride: [B, n + 1, C_in] → [B, n · stride, C_out].
+
+    Row 0 is the row before the first one to give sound; a zero row where there is none.
+    """
+
+    def __init__(self, module: nn.ConvTranspose1d, *, dtype: torch.dtype, device: str) -> None:
+        weight, bias = plain_weights(module)  # [C_in, C_out, k]
+        self.stride = module.stride[0]
+        if module.kernel_size[0] != 2 * self.stride or module.groups != 1 or module.dilation[0] != 1:
+            raise ValueError(f"not a transposed convolution that these networks have: {module}")
+        in_channels, self.out_channels, _ = weight.shape
+        taps = weight.permute(0, 2, 1).reshape(in_channels, 2, self.stride * self.out_channels)
+        self._taps = taps.transpose(0, 1).to(device, dtype).contiguous()  # [this row and the one before, C_in, s · C_out]
+        plain_bias = weight.new_zeros(self.out_channels) if bias is None else bias
+        self._bias = plain_bias.to(device, dtype).repeat(self.stride)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        batch, length, _ = x.shape
+        n = length - 1
+        if batch == 1:
+            return self._one(x[0], n).view(1, n * self.stride, self.out_channels)
+        now, before = self._taps.unbind()
+        out = torch.baddbmm(self._bias.expand(batch, n, -1), x[:, 1:], now.expand(batch, *now.shape))
+        out = torch.baddbmm(out, x[:, :-1], before.expand(batch, *before.shape))
+        return out.view(batch, n * self.stride, self.out_channels)
+
+    def _one(self, x: Tensor, n: int) -> Tensor:
+        out = x.new_empty(n, self.stride * self.out_channels)
+        block = rows_per_block(max(x.shape[1], out.shape[1]), x.device)
+        for start in range(0, n, block):
+            stop = min(start + block, n)
+            part = out[start:stop]
+            torch.addmm(self._bias, x[start + 1 : stop + 1], self._taps[0], out=part)
+            part.addmm_(x[start:stop], self._taps[1])
+        return out
+
+
+class Lstm:
+    """Layers of an LSTM over lanes, [lanes, T, D] → the same, their input added.
+
+    On a CPU the recurrent product always has `LANES` rows, as reading the matrix is what costs: several sequences take
+    little more than one. Its shape being always the same, a sequence gets the same bits alone and in company.
+    """
+
+    LANES = 4
+
+    def __init__(self, module: nn.LSTM, *, dtype: torch.dtype, device: str) -> None:
+        self._module = module.to(device, dtype)
+        self.size = module.hidden_size
+        self.num_layers = module.num_layers
+        self._layers = [self._weights(module, index) for index in range(module.num_layers)]
+        self._on_cpu = torch.device(device).type == "cpu"
+
+    def _weights(self, module: nn.LSTM, index: int) -> tuple[Tensor, Tensor, Tensor]:
+        """([D, 4D] of the input, [D, 4D] of the state, [4D]), gates in the order i, f, o, g."""
+
+        def arranged(weight: Tensor) -> Tensor:
+            gates = weight.detach().chunk(4)
+            return torch.cat([gates[0], gates[1], gates[3], gates[2]])
+
+        of_input, of_state = (arranged(getattr(module, f"weight_{name}_l{index}")) for name in ("ih", "hh"))
+        bias = arranged(getattr(module, f"bias_ih_l{index}") + getattr(module, f"bias_hh_l{index}"))
+        return of_input.T.contiguous(), of_state.T.contiguous(), bias
+
+    def new_state(self, like: Tensor, lanes: int) -> tuple[Tensor, Tensor]:
+        """(h, c), float [layers, lanes, D] of zeros."""
+        rows = self.LANES if self._on_cpu else lanes
+        zeros = like.new_zeros(self.num_layers, rows, self.size)
+        return zeros, zeros.clone()
+
+    def __call__(self, xs: list[Tensor], state: tuple[Tensor, Tensor]) -> list[Tensor]:
+        """[T_i, D] per lane, longest first, and the state, which is advanced in place, → [T_i, D] per lane."""
+        if not self._on_cpu:
+            return self._on_device(xs, state)
+        if len(xs) > self.LANES:
+            raise ValueError(f"{len(xs)} lanes; there are {self.LANES}")
+        ys = xs
+        for index, weights in enumerate(self._layers):
+            ys = self._layer(ys, weights, state[0][index], state[1][index])
+        return [y + x for x, y in zip(xs, ys, strict=True)]
+
+    def _layer(
+        self, xs: list[Tensor], weights: tuple[Tensor, Tensor, Tensor], state_h: Tensor, c: Tensor
+    ) -> list[Tensor]:
+        of_input, of_state, bias = weights
+        lengths = [len(x) for x in xs]
+        gates = xs[0].new_zeros(lengths[0], self.LANES, 4 * self.size)
+        for lane, x in enumerate(xs):
+            gates[: lengths[lane], lane] = torch.addmm(bias, x, of_input)
+        out = xs[0].new_zeros(lengths[0], self.LANES, self.size)
+        start, h = 0, state_h
+        for lanes in range(len(xs), 0, -1):  # from where one ends to where the next one does
+            stop = lengths[lanes - 1]
+            if stop > start:
+                h = self._steps(gates[start:stop], of_state, h, c, out[start:stop], lanes)
+                start = stop
+        state_h.copy_(h)
+        return [out[: lengths[lane], lane] for lane in range(len(xs))]
+
+    def _steps(self, gates: Tensor, of_state: Tensor, h: Tensor, c: Tensor, out: Tensor, lanes: int) -> Tensor:
+        """Fills out [T, LANES, D] and c; gives the last h. Views are made once, as making them costs like computing."""
+        split, cell, fresh = 3 * self.size, c[:lanes], torch.empty_like(c[:lanes])
+        active = gates[:, :lanes]
+        sigmoids, candidates = active[..., :split].unbind(), active[..., split:].unbind()
+        i, f, o = (part.unbind() for part in active[..., :split].chunk(3, -1))
+        ys = out[:, :lanes].unbind()
+        for step, (a, row) in enumerate(zip(gates.unbind(), out.unbind(), strict=True)):
+            a.addmm_(h, of_state)
+            sigmoids[step].sigmoid_()
+            cell.mul_(f[step]).addcmul_(i[step], candidates[step].tanh_())
+            torch.mul(o[step], torch.tanh(cell, out=fresh), out=ys[step])
+            h = row
+        return h
+
+    def _on_device(self, xs: list[Tensor], state: tuple[Tensor, Tensor]) -> list[Tensor]:
+        """The library's own; lanes that end early run on over zeros, and their state is no longer of use."""
+        x = nn.utils.rnn.pad_sequence(xs)  # [T, lanes, D]
+        lanes = len(xs)
+        h, c = (part[:, :lanes].contiguous() for part in state)
+        y, (h, c) = self._module(x, (h, c))
+        state[0][:, :lanes], state[1][:, :lanes] = h, c
+        y = y + x
+        return [y[: len(item), lane] for lane, item in enumerate(xs)]
+
+
+def blocks(num_out: int, size: int, work: Callable[[int, int], Tensor], out: Tensor) -> Tensor:
+    """Fills out [B, num_out, C] with `work(start, stop)`, `size` rows at a time."""
+    for start in range(0, num_out, size):
+        stop = min(start + size, num_out)
+        out[:, start:stop] = work(start, stop)
+    return out
