@@ -25,12 +25,13 @@ lint: setup
 
 setup: $(STAMP)
 
-# The script that trains the codec tiny speaks through these programs; without them its tests say so and are skipped.
+# Programs that some tests use: the script that trains the codec tiny speaks through two of them, one is a phonemizer.
+# Where they can't be installed, those tests say so and are skipped.
+PROGRAMS := flite espeak-ng festival
 synthesisers:
-	@if ! { command -v flite && command -v espeak-ng; } >/dev/null; then \
-		{ test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -y -qq flite espeak-ng; } >/dev/null 2>&1 \
-			|| echo "flite and espeak-ng are not installed: the tests of data/train_tiny.py are skipped"; \
-	fi
+	@for name in $(PROGRAMS); do command -v $$name >/dev/null || missing=1; done; \
+	if [ "$$missing" ] && ! { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq $(PROGRAMS); } >/dev/null 2>&1; \
+	then echo "not all of $(PROGRAMS) are installed: the tests that use them are skipped"; fi
 
 # torch goes first and alone: with it in place nothing that follows asks for the CUDA build.
 $(STAMP): pyproject.toml constraints/cpu.txt

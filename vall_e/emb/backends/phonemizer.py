@@ -146,7 +146,7 @@ class Segments:
         try:
             self._class = importlib.import_module("phonemizer.backend.segments").SegmentsBackend
         except ImportError:
-            raise BackendError("the segments back end needs its package: pip install segments") from None
+            raise BackendError('the segments back end needs its package: pip install "vall-e[segments]"') from None
         self.version = f"segments {_version('segments')}, phonemizer {_version('phonemizer')}"
         self._backend = functools.cache(lambda voice: self._class(voice, logger=_quiet()))
 
