@@ -1,27 +1,29 @@
 """Neural codecs: audio ↔ codes `[K,T]` = [levels, frames], behind one protocol.
 
-    python -m vall_e.emb.qnt --input a.wav --output a.npy [--audio-backend encodec|tiny]
+    python -m vall_e.emb.qnt --input a.wav --output a.npy [--audio-backend encodec|dac|tiny|…]
     python -m vall_e.emb.qnt --input a.npy --output b.wav
     python -m vall_e.emb.qnt report --input-audio DIR --audio-backend encodec,tiny
 
 A codec sees mono float32 at its own rate; resampling, downmixing and checks are done here, once for all of them. A new
-codec is one file in `backends/` and one line in REGISTRY.
+codec is one file in `backends/` and one line in REGISTRY, or an entry point of another package.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
+import importlib.metadata
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from vall_e import audio as audio_files
 from vall_e import config, manifest
-from vall_e.types import CodecSpec, ContractError, UsageError
+from vall_e.types import BackendError, CodecSpec, ContractError, UsageError
 
 
 @runtime_checkable
@@ -50,37 +52,91 @@ class Codec(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class CodecOptions:
-    audio_backend: str = config.option("encodec", "the codec; 'tiny' is embedded", choices=("encodec", "tiny"))
-    weights: Path | None = config.option(None, "file of weights, instead of the codec's own cache or hub")
+    audio_backend: str = config.option("encodec", "the codec; 'tiny' is embedded, docs/codecs.md lists all")
+    weights: Path | None = config.option(None, "file or folder of weights, instead of the codec's own cache or hub")
     levels: int = config.option(8, "levels of codes to keep, coarse first")
     device: str = config.option("cpu", "where models run", choices=("cpu", "cuda"))
+    dtype: str = config.option(
+        "float32", "numbers that networks compute with", choices=("float32", "bfloat16", "float16")
+    )
 
 
 def _encodec(options: CodecOptions) -> Codec:
     from vall_e.emb.backends.encodec import EncodecCodec
 
-    return EncodecCodec(weights=options.weights, num_levels=options.levels, device=options.device)
+    return EncodecCodec(**_common(options))
+
+
+def _encodec_48khz(options: CodecOptions) -> Codec:
+    from vall_e.emb.backends.encodec_48khz import Encodec48Codec
+
+    return Encodec48Codec(**_common(options))
+
+
+def _vocos(options: CodecOptions) -> Codec:
+    from vall_e.emb.backends.vocos import VocosCodec
+
+    return VocosCodec(**_common(options))
+
+
+def _dac(name: str, chunk_s: float | None, options: CodecOptions) -> Codec:
+    from vall_e.emb.backends.dac import DacCodec
+
+    return DacCodec(name=name, chunk_s=chunk_s, **_common(options))
 
 
 def _tiny(options: CodecOptions) -> Codec:
     from vall_e.emb.backends.tiny import TinyCodec
 
+    if options.dtype != "float32":
+        raise UsageError(f"tiny: it computes with float32 only, not {options.dtype}")
     return TinyCodec(weights=options.weights, num_levels=options.levels, device=options.device)
 
 
-REGISTRY: dict[str, Callable[[CodecOptions], Codec]] = {"encodec": _encodec, "tiny": _tiny}
+def _common(options: CodecOptions) -> dict[str, Any]:
+    return {
+        "weights": options.weights,
+        "num_levels": options.levels,
+        "device": options.device,
+        "dtype": options.dtype,
+    }
+
+
+REGISTRY: dict[str, Callable[[CodecOptions], Codec]] = {
+    "encodec": _encodec,
+    "encodec_48khz": _encodec_48khz,
+    "vocos": _vocos,
+    "dac": functools.partial(_dac, "dac", None),
+    "dac_chunked": functools.partial(_dac, "dac", 1.0),  # as its package's compress() does
+    "dac_24khz": functools.partial(_dac, "dac_24khz", None),
+    "dac_16khz": functools.partial(_dac, "dac_16khz", None),
+    "tiny": _tiny,
+}
+ENTRY_POINTS = "vall_e.codecs"  # where other packages' codecs are found: a factory each, taking CodecOptions
 
 
 def load_codec(options: CodecOptions) -> Codec:
-    """The codec, ready.
+    """The codec, ready: one of REGISTRY, else one that an installed package offers.
 
     Raises:
-        BackendError: its package or weights are missing or do not fit. UsageError: a number of levels it has not.
+        BackendError: its package or weights are missing or do not fit. UsageError: an unknown name, or a number of
+            levels it has not.
     """
-    if options.audio_backend not in REGISTRY:
-        hint = config.nearest(options.audio_backend, REGISTRY)
+    if options.audio_backend in REGISTRY:
+        return REGISTRY[options.audio_backend](options)
+    offered = {entry.name: entry for entry in importlib.metadata.entry_points(group=ENTRY_POINTS)}
+    if options.audio_backend not in offered:
+        hint = config.nearest(options.audio_backend, [*REGISTRY, *offered])
         raise UsageError(f"codec {options.audio_backend!r} is not known{hint}")
-    return REGISTRY[options.audio_backend](options)
+    entry = offered[options.audio_backend]
+    try:
+        factory = entry.load()
+    except (ImportError, AttributeError) as error:
+        raise BackendError(f"codec {entry.name}: {entry.value} can't be imported: {error}") from None
+    codec = factory(options)
+    if not isinstance(codec, Codec):
+        raise BackendError(f"codec {entry.name}: what {entry.value} gives is no Codec; see docs/codecs.md")
+    return codec
 
 
 def encode(codec: Codec, audio: np.ndarray, sample_rate_hz: int) -> np.ndarray:

@@ -92,7 +92,7 @@ class ConvTranspose:
             raise ValueError(f"not a transposed convolution that these networks have: {module}")
         in_channels, self.out_channels, _ = weight.shape
         taps = weight.permute(0, 2, 1).reshape(in_channels, 2, self.stride * self.out_channels)
-        self._taps = taps.transpose(0, 1).to(device, dtype).contiguous()  # [this row and the one before, C_in, s · C_out]
+        self._taps = taps.transpose(0, 1).to(device, dtype).contiguous()  # [now and before, C_in, s · C_out]
         plain_bias = weight.new_zeros(self.out_channels) if bias is None else bias
         self._bias = plain_bias.to(device, dtype).repeat(self.stride)
 

@@ -9,16 +9,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vall_e.emb.backends import _weights
 from vall_e.emb.backends.encodec import load_model
 from vall_e.types import CodecSpec
-
-if TYPE_CHECKING:
-    import torch
 
 CHECKPOINT = "encodec_48khz-7e698e3e.th"
 MAX_LEVELS = 16
