@@ -321,7 +321,7 @@ def test_wrong_calls(arguments: list[str], message: str) -> None:
     [
         ("espeakng_loader", "", "espeakng-loader"),
         ("phonemizer", "", "pip install phonemizer"),
-        ("segments", "--backend segments", "pip install segments"),
+        ("segments", "--backend segments", 'pip install "vall-e[segments]"'),
         ("pykakasi", "--language ja", "pip install pykakasi"),
     ],
 )
