@@ -1,0 +1,322 @@
+"""FunCodec (Du et al. 2023, https://arxiv.org/abs/2309.07405), built from a checkpoint's own `config.yaml`.
+
+Time-domain SEANet codecs, and FreqCodec over the magnitude-angle or magnitude-phase spectrum; 16 kHz, 32 levels of 1024
+entries, 50 or 25 frames/s in the published ones. The published package cannot be installed beside current libraries, so
+the networks are built here; `tests/emb/backends/test_funcodec.py` holds them against it. docs/funcodec.md tells more.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from vall_e.emb.backends import _funcodec_weights as checkpoint
+from vall_e.emb.backends._funcodec_config import Model, read_config
+from vall_e.types import BackendError, CodecSpec, UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from vall_e.emb.backends._funcodec_long import Place
+    from vall_e.emb.backends._funcodec_net import Layer
+
+WHOLE_S = 120.0  # longer items run in windows, which costs time but bounds the memory
+WINDOW_S = 20.0
+DTYPES = ("float32", "bfloat16", "float16")
+SCALE_FLOOR = 1e-8
+MIN_LOG_MAGNITUDE = 1e-6
+
+
+class FuncodecCodec:
+    """Runs each item alone: norms and loudness are taken over all of an item, so nothing may be padded.
+
+    `causal` is true of causal models that do not scale their input, of which none is published.
+    """
+
+    def __init__(
+        self,
+        *,
+        weights: Path | None = None,
+        num_levels: int | None = None,
+        bit_width: int | None = None,
+        device: str = "cpu",
+        dtype: str = "float32",
+    ) -> None:
+        """`bit_width` in bits/s, instead of `num_levels`: as many whole levels as fit into it.
+
+        Raises:
+            UsageError: levels or bits that the model has not. BackendError: no weights, or not of such a model.
+        """
+        if dtype not in DTYPES:
+            raise UsageError(f"funcodec: dtype {dtype!r}; known: {', '.join(DTYPES)}")
+        folder = checkpoint.folder(weights)
+        path = folder / checkpoint.FILES[1]
+        self._model = read_config(folder / checkpoint.FILES[0])
+        num_levels = _levels(self._model, num_levels, bit_width)
+        import torch
+
+        if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+            raise BackendError("funcodec: no CUDA device, or a torch without CUDA; use --device cpu, or docs/cuda.md")
+        self._device, self._dtype = device, getattr(torch, dtype)
+        state = checkpoint.read_state(path)
+        self._encoder, self._decoder = checkpoint.networks(self._model, state, path)
+        for net in (self._encoder, self._decoder):
+            net.eval().requires_grad_(False).to(device, self._dtype)
+        self._codebooks = checkpoint.codebooks(self._model, state, path)[:num_levels].to(device)
+        self._maps = checkpoint.projections(self._model, state, path, device)
+        self.causal = self._model.encoder.causal and not (self._model.normalize or self._model.chunk_samples)
+        self.causal = self.causal and not self._model.n_fft
+        self.spec = CodecSpec(
+            name="funcodec",
+            weights_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+            sample_rate_hz=self._model.sample_rate_hz,
+            hop_samples=self._model.hop_samples,
+            num_levels=num_levels,
+            codebook_size=self._model.codebook_size,
+            chunk_samples=self._model.chunk_samples,
+            stride_samples=self._model.stride_samples,
+        )
+
+    def encode(self, audio: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """float32 [n] each → uint16 [K, spec.num_frames(n)] each."""
+        import torch
+
+        with torch.inference_mode():
+            return [np.concatenate([self._encode(x) for x in self._chunks(item)], axis=1) for item in audio]
+
+    def scales(self, audio: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """float32 [S] each: the root mean square of each chunk, one where the model does not chunk."""
+        if not self._model.normalize:
+            return [np.zeros(0, np.float32) for _ in audio]
+        import torch
+
+        with torch.inference_mode():
+            return [np.array([_loudness(x).item() for x in self._chunks(item)], np.float32) for item in audio]
+
+    def decode(self, codes: Sequence[np.ndarray], scales: Sequence[np.ndarray] | None = None) -> list[np.ndarray]:
+        """[K,T] each → float32 [hop · T] each; chunks that overlap are faded into each other."""
+        import torch
+
+        found = [np.zeros(0, np.float32)] * len(codes) if scales is None else scales
+        with torch.inference_mode():
+            return [self._decode_item(item, scale) for item, scale in zip(codes, found, strict=True)]
+
+    def _chunks(self, item: np.ndarray) -> list[Tensor]:
+        import torch
+
+        x = torch.from_numpy(np.ascontiguousarray(item, dtype=np.float32)).to(self._device)
+        chunk, stride = self._model.chunk_samples, self._model.stride_samples
+        return [x[start : start + chunk] for start in range(0, len(x), stride)] if chunk else [x]
+
+    def _encode(self, x: Tensor) -> np.ndarray:
+        """[n] → uint16 [K, ceil(n / hop)]."""
+        num_frames = -(-len(x) // self._model.hop_samples)
+        if self._model.normalize:
+            x = x / _loudness(x)
+        frames = self._frames(x)[0].T.float()
+        # a spectrum has one column more than hops, and the package's own files of codes leave out what comes of it
+        codes = self._quantize(frames)[:, :num_frames]
+        return codes.cpu().numpy().astype(np.uint16)
+
+    def _frames(self, x: Tensor) -> Tensor:
+        """[n] → encoder output [1, D, frames]."""
+        import torch
+
+        from vall_e.emb.backends._funcodec_long import run_windows
+
+        net, hop = self._model.encoder, self._model.encoder.hop
+        length, source = self._source(x)
+        num_frames = -(-length // hop)
+        if len(x) <= WHOLE_S * self._model.sample_rate_hz:
+            front, y = 0, source(0, num_frames)
+        else:
+            front = len(self._encoder) - 2 - net.is_2d - (net.seq_model == "lstm")
+            layers, size = _layers(self._encoder[:front]), self._window()
+            windows = run_windows(layers, source, num_frames, size=size, num_steps=length, hop=hop)
+            y = torch.cat([place.core(part, 1).clone() for part, place in windows], dim=-1)
+        for layer in self._encoder[front:]:
+            y = layer(y)
+        return y
+
+    def _source(self, x: Tensor) -> tuple[int, functools.partial[Tensor]]:
+        """(steps, frames [start, end) of the network's input): samples [1,1,n], or spectra [1,C,F,columns]."""
+        model = self._model
+        if not model.n_fft:
+            return len(x), functools.partial(_samples, x.to(self._dtype), model.encoder.hop)
+        half = model.n_fft // 2
+        x = _lengthen(x, half + 1)  # a reflection needs more than it reflects
+        import torch
+
+        mirrored = torch.nn.functional.pad(x[None], (half, half), "reflect")[0]
+        return len(x) // model.stft_hop + 1, functools.partial(self._spectra, mirrored, len(x) // model.stft_hop + 1)
+
+    def _spectra(self, mirrored: Tensor, num_columns: int, start: int, end: int) -> Tensor:
+        import torch
+
+        model, hop = self._model, self._model.stft_hop
+        first, last = start * model.encoder.hop, min(num_columns, end * model.encoder.hop)
+        piece = mirrored[first * hop : (last - 1) * hop + model.n_fft]
+        window = torch.hann_window(model.n_fft, device=piece.device)
+        spectrum = torch.stft(piece, model.n_fft, hop, window=window, center=False, return_complex=True)
+        magnitude = spectrum.abs()
+        channels = [magnitude.clamp(min=MIN_LOG_MAGNITUDE).log()]
+        if model.domain == "mag_angle":
+            channels += [spectrum.angle()]
+        else:
+            phase = spectrum / magnitude.clamp(min=MIN_LOG_MAGNITUDE)
+            channels += [phase.real, phase.imag]
+        return torch.stack(channels)[None].to(self._dtype)
+
+    def _quantize(self, frames: Tensor) -> Tensor:
+        """Encoder output [T, D] → codes [K, T]."""
+        import torch
+
+        from vall_e.emb.backends._rvq import quantize
+
+        if self._maps:
+            frames = torch.nn.functional.linear(frames, *self._maps[0])
+        if self._model.code_range is not None:
+            frames = torch.tanh(frames) * self._model.code_range
+        if not self._model.first_level_halved:
+            return quantize(frames, self._codebooks)
+        length = len(frames)
+        few = max(1, length // 2)
+        picked = torch.arange(few, device=frames.device) * length // few
+        spread = torch.arange(length, device=frames.device) * few // length
+        first = quantize(frames[picked], self._codebooks[:1])[:, spread]
+        if len(self._codebooks) == 1:
+            return first
+        return torch.cat([first, quantize(frames - self._codebooks[0][first[0]], self._codebooks[1:])])
+
+    def _decode_item(self, codes: np.ndarray, scales: np.ndarray) -> np.ndarray:
+        """[K,T] → float32 [n]."""
+        splits = _splits(self.spec, codes.shape[1])
+        if len(scales) not in (0, len(splits)):
+            raise ValueError(f"{len(scales)} scales for codes of {len(splits)} chunks")
+        parts, start = [], 0
+        for index, count in enumerate(splits):
+            part = self._decode(codes[:, start : start + count])
+            parts.append(part * np.float32(scales[index]) if len(scales) else part)
+            start += count
+        return parts[0] if len(parts) == 1 else _overlap(parts, self._model.stride_samples)
+
+    def _decode(self, codes: np.ndarray) -> np.ndarray:
+        """[K,T] of one chunk → float32 [hop · T]."""
+        import torch
+
+        from vall_e.emb.backends._funcodec_long import run_windows
+        from vall_e.emb.backends._rvq import dequantize
+
+        net, num_frames = self._model.decoder, codes.shape[1]
+        x = dequantize(torch.from_numpy(codes.astype(np.int64)).to(self._device), self._codebooks)
+        if self._maps:
+            x = torch.nn.functional.linear(x, *self._maps[1])
+        y = x.T[None].to(self._dtype)
+        front = 1 + net.is_2d + (net.seq_model == "lstm")
+        for layer in self._decoder[:front]:
+            y = layer(y)
+        if num_frames * self._model.hop_samples <= WHOLE_S * self._model.sample_rate_hz:
+            for layer in self._decoder[front:]:
+                y = layer(y)
+            return self._audio(y.float()).cpu().numpy()
+        tail = _layers(self._decoder[front:])
+        source = functools.partial(_columns, y)
+        keep = 1 if net.is_2d else 0
+        windows = run_windows(tail, source, num_frames, size=self._window(), num_steps=num_frames, keep=keep)
+        return np.concatenate([self._core_audio(part, place) for part, place in windows])
+
+    def _core_audio(self, part: Tensor, place: Place) -> np.ndarray:
+        """A window's own audio; the frame to each side is there for spectra, which overlap."""
+        hop = self._model.hop_samples
+        audio = self._audio(part.float())
+        return audio[place.left * hop :][: place.count * hop].cpu().numpy()
+
+    def _audio(self, y: Tensor) -> Tensor:
+        """Decoder output, [1,1,n] or [1,C,F,columns] → [n], a whole number of hops."""
+        import torch
+
+        model = self._model
+        if not model.n_fft:
+            return y[0, 0]
+        magnitude = torch.nn.functional.softplus(y[:, 0])
+        if model.domain == "mag_angle":
+            spectrum = torch.polar(magnitude, torch.sin(y[:, 1]) * torch.pi)
+        else:
+            spectrum = magnitude * torch.complex(y[:, 1], y[:, 2])
+        window = torch.hann_window(model.n_fft, device=y.device)
+        length = y.shape[-1] * model.stft_hop
+        return torch.istft(spectrum, model.n_fft, model.stft_hop, window=window, length=length)[0]
+
+    def _window(self) -> int:
+        return max(1, int(WINDOW_S * self._model.sample_rate_hz) // self._model.hop_samples)
+
+
+def _layers(net: nn.ModuleList) -> list[Layer]:
+    return cast("list[Layer]", list(net))
+
+
+def _loudness(x: Tensor) -> Tensor:
+    return x.square().mean().sqrt() + SCALE_FLOOR
+
+
+def _lengthen(x: Tensor, length: int) -> Tensor:
+    import torch
+
+    return torch.nn.functional.pad(x, (0, max(0, length - len(x))))
+
+
+def _samples(x: Tensor, hop: int, start: int, end: int) -> Tensor:
+    return x[None, None, start * hop : end * hop]
+
+
+def _columns(x: Tensor, start: int, end: int) -> Tensor:
+    return x[..., start:end]
+
+
+def _splits(spec: CodecSpec, num_frames: int) -> list[int]:
+    """Frames of each chunk of an item of `num_frames`: those of the shortest audio that has so many frames."""
+    if not spec.chunk_samples:
+        return [num_frames]
+    low, high = 1, num_frames * spec.hop_samples
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if spec.num_frames(middle) >= num_frames else (middle + 1, high)
+    lengths = [min(spec.chunk_samples, low - start) for start in range(0, low, spec.stride_samples)]
+    counts = [-(-length // spec.hop_samples) for length in lengths]
+    counts[-1] -= sum(counts) - num_frames  # codes that were cut need not be those of any audio
+    return [count for count in counts if count > 0]
+
+
+def _overlap(parts: Sequence[np.ndarray], stride: int) -> np.ndarray:
+    """Audio of chunks `stride` samples apart, weighted by triangles where they overlap."""
+    size = max(len(parts[0]), max(stride * index + len(part) for index, part in enumerate(parts)))
+    total, weights = np.zeros(size, np.float32), np.zeros(size, np.float32)
+    ramp = np.linspace(0.0, 1.0, len(parts[0]) + 2, dtype=np.float32)[1:-1]
+    weight = 0.5 - np.abs(ramp - 0.5)
+    for index, part in enumerate(parts):
+        place = slice(stride * index, stride * index + len(part))
+        total[place] += weight[: len(part)] * part
+        weights[place] += weight[: len(part)]
+    covered: np.ndarray = total / np.maximum(weights, np.finfo(np.float32).tiny)
+    return covered
+
+
+def _levels(model: Model, num_levels: int | None, bit_width: int | None) -> int:
+    """The number of levels that is asked for, by count or by bits per second."""
+    if bit_width is not None:
+        num_levels = int(bit_width // model.bits_per_level)
+        if not 1 <= num_levels <= model.num_levels:
+            most = model.bits_per_level * model.num_levels
+            raise UsageError(
+                f"funcodec: bit width {bit_width}; this model's levels take {model.bits_per_level:g} bits/s each, "
+                f"from {model.bits_per_level:g} to {most:g} in all"
+            )
+    num_levels = model.num_levels if num_levels is None else num_levels
+    if not 1 <= num_levels <= model.num_levels:
+        raise UsageError(f"funcodec: {num_levels} levels; this model has 1 to {model.num_levels}")
+    return num_levels
