@@ -2,6 +2,8 @@
 
     python -m vall_e.emb.qnt --input a.wav --output a.npy [--audio-backend encodec|dac|tiny|…]
     python -m vall_e.emb.qnt --input a.npy --output b.wav
+    python -m vall_e.emb.qnt --wav-scp wav.scp --output codecs.txt --audio-backend funcodec --bit-width 8000
+    python -m vall_e.emb.qnt --codecs-txt codecs.txt --output DIR --audio-backend funcodec
     python -m vall_e.emb.qnt report --input-audio DIR --audio-backend encodec,tiny
 
 A codec sees mono float32 at its own rate; resampling, downmixing and checks are done here, once for all of them. A new
@@ -55,6 +57,7 @@ class CodecOptions:
     audio_backend: str = config.option("encodec", "the codec; 'tiny' is embedded, docs/codecs.md lists all")
     weights: Path | None = config.option(None, "file or folder of weights, instead of the codec's own cache or hub")
     levels: int = config.option(8, "levels of codes to keep, coarse first")
+    bit_width: int | None = config.option(None, "of funcodec: bits per second, instead of the number of levels")
     device: str = config.option("cpu", "where models run", choices=("cpu", "cuda"))
     dtype: str = config.option(
         "float32", "numbers that networks compute with", choices=("float32", "bfloat16", "float16")
@@ -85,6 +88,12 @@ def _dac(name: str, chunk_s: float | None, options: CodecOptions) -> Codec:
     return DacCodec(name=name, chunk_s=chunk_s, **_common(options))
 
 
+def _funcodec(options: CodecOptions) -> Codec:
+    from vall_e.emb.backends.funcodec import FuncodecCodec
+
+    return FuncodecCodec(**_common(options), bit_width=options.bit_width)
+
+
 def _tiny(options: CodecOptions) -> Codec:
     from vall_e.emb.backends.tiny import TinyCodec
 
@@ -110,6 +119,7 @@ REGISTRY: dict[str, Callable[[CodecOptions], Codec]] = {
     "dac_chunked": functools.partial(_dac, "dac", 1.0),  # as its package's compress() does
     "dac_24khz": functools.partial(_dac, "dac_24khz", None),
     "dac_16khz": functools.partial(_dac, "dac_16khz", None),
+    "funcodec": _funcodec,
     "tiny": _tiny,
 }
 ENTRY_POINTS = "vall_e.codecs"  # where other packages' codecs are found: a factory each, taking CodecOptions
@@ -122,6 +132,8 @@ def load_codec(options: CodecOptions) -> Codec:
         BackendError: its package or weights are missing or do not fit. UsageError: an unknown name, or a number of
             levels it has not.
     """
+    if options.bit_width is not None and options.audio_backend != "funcodec":
+        raise UsageError(f"{options.audio_backend}: --bit-width is for funcodec; choose --levels")
     if options.audio_backend in REGISTRY:
         return REGISTRY[options.audio_backend](options)
     offered = {entry.name: entry for entry in importlib.metadata.entry_points(group=ENTRY_POINTS)}
@@ -208,19 +220,20 @@ def repeat_extend(x: np.ndarray, length: int) -> np.ndarray:
 
 
 def merge(parts: Sequence[np.ndarray], gains_db: Sequence[float]) -> np.ndarray:
-    """Audio [n] each, scaled by its gain in dB and mixed; as long as the longest."""
+    """Audio [n] or [C,n] each, scaled by its gain in dB and mixed; as long as the longest."""
     if len(parts) != len(gains_db) or not parts:
         raise ValueError(f"{len(parts)} parts and {len(gains_db)} gains: one gain each, at least one part")
-    mix = np.zeros(max(len(part) for part in parts), np.float32)
+    mix = np.zeros((*parts[0].shape[:-1], max(part.shape[-1] for part in parts)), np.float32)
     for part, gain_db in zip(parts, gains_db, strict=True):
-        mix[: len(part)] += np.float32(10.0 ** (gain_db / 20.0)) * part
+        mix[..., : part.shape[-1]] += np.float32(10.0 ** (gain_db / 20.0)) * part
     return mix
 
 
 def merge_codes(codec: Codec, parts: Sequence[np.ndarray], gains_db: Sequence[float]) -> np.ndarray:
     """Codes [K,T] each, mixed as audio and encoded again → [K, longest T]: codes themselves can't be added."""
     mix = merge([decode(codec, part) for part in parts], gains_db)
-    return encode(codec, mix, codec.spec.sample_rate_hz)
+    (codes,) = codec.encode([mix])
+    return codes
 
 
 def pad_silence(audio: np.ndarray, before_samples: int, after_samples: int) -> np.ndarray:
@@ -274,11 +287,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return report(argv[1:])
     parser = argparse.ArgumentParser(prog="python -m vall_e.emb.qnt", description="Audio to codes, or codes to audio.")
-    parser.add_argument("--input", type=Path, required=True, help="an audio file, or codes in .npy")
-    parser.add_argument("--output", type=Path, required=True, help="codes in .npy, or an audio file")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--input", type=Path, help="an audio file, or codes in .npy")
+    source.add_argument("--wav-scp", type=Path, help="Kaldi's list of audio files, coded into --output codecs.txt")
+    source.add_argument("--codecs-txt", type=Path, help="codes of many utterances, to be audio in the folder --output")
+    parser.add_argument("--output", type=Path, required=True, help="codes in .npy or codecs.txt, audio file, or folder")
     config.add_options(parser, CodecOptions)
     args = parser.parse_args(argv)
     options = config.resolve(CodecOptions, args, "qnt")
+    if args.input is None:
+        return _many(load_codec(options), args.wav_scp, args.codecs_txt, args.output)
     to_codes, from_codes = args.output.suffix == ".npy", args.input.suffix == ".npy"
     if to_codes == from_codes:
         raise UsageError("one of --input and --output is audio, the other ends in .npy")
@@ -292,6 +310,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         audio = decode(codec, manifest.read_array(args.input), scales=known)
         audio_files.write(args.output, audio, codec.spec.sample_rate_hz)
     return 0
+
+
+def _many(codec: Codec, wav_scp: Path | None, codecs_txt: Path | None, output: Path) -> int:
+    """Kaldi's lists, either way; gives the exit status."""
+    from vall_e.emb import kaldi
+
+    def encode_one(audio: np.ndarray, sample_rate_hz: int) -> kaldi.Coded:
+        at_rate = audio_files.resample(audio, sample_rate_hz, codec.spec.sample_rate_hz)
+        codes = encode(codec, at_rate, codec.spec.sample_rate_hz)
+        return kaldi.Coded(codes, len(at_rate), codec.scales([at_rate])[0])
+
+    if wav_scp is not None:
+        return kaldi.encode_scp(wav_scp, output, codec.spec, encode_one)
+    assert codecs_txt is not None  # argparse asks for one of them
+
+    def decode_one(codes: np.ndarray, scales: np.ndarray | None) -> np.ndarray:
+        return decode(codec, codes, scales=scales)
+
+    return kaldi.decode_codes(codecs_txt, output, codec.spec, decode_one)
 
 
 def _scales_path(codes: Path) -> Path:

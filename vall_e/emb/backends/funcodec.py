@@ -17,7 +17,7 @@ import numpy as np
 
 from vall_e.emb.backends import _funcodec_weights as checkpoint
 from vall_e.emb.backends._funcodec_config import Model, read_config
-from vall_e.types import BackendError, CodecSpec, UsageError
+from vall_e.types import BackendError, CodecSpec, ContractError, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -197,7 +197,7 @@ class FuncodecCodec:
         """[K,T] → float32 [n]."""
         splits = _splits(self.spec, codes.shape[1])
         if len(scales) not in (0, len(splits)):
-            raise ValueError(f"{len(scales)} scales for codes of {len(splits)} chunks")
+            raise ContractError(f"{len(scales)} scales for codes of {len(splits)} chunks")
         parts, start = [], 0
         for index, count in enumerate(splits):
             part = self._decode(codes[:, start : start + count])
