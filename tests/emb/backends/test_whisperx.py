@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -147,3 +148,10 @@ def test_what_is_missing_is_told_at_once(whisper_models: dict[str, str], tmp_pat
         make(whisper_models, align_model=str(tmp_path))
     with pytest.raises(BackendError, match="float32"):
         make(whisper_models, compute_type="float13")
+
+
+def test_it_leaves_no_module_behind_that_fails_when_looked_at(engine: WhisperX, interview: audio.Source) -> None:
+    """speechbrain's lazy modules made `inspect` fail in the same process, and with it every hypothesis test after."""
+    hear(engine, interview, "en")
+    for name, module in list(sys.modules.items()):
+        assert hasattr(module, "__name__") or not hasattr(module, "__file__"), name

@@ -316,6 +316,11 @@ def _prepare_imports() -> None:
         warnings.simplefilter("ignore")
         import whisperx.alignment
         import whisperx.asr  # noqa: F401
+    # speechbrain, which pyannote brings, leaves modules here that import what is not installed as soon as anybody looks
+    # at them: `inspect`, and whatever else walks over all modules, would fail from now on
+    for module_name, module in list(sys.modules.items()):
+        if type(module).__module__ == "speechbrain.utils.importutils":
+            del sys.modules[module_name]
 
 
 @contextlib.contextmanager
