@@ -38,34 +38,37 @@ def demo_speech() -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def encodec_weights(tmp_path_factory: pytest.TempPathFactory, demo_speech: np.ndarray) -> Path:
-    """A file of random EnCodec 24 kHz weights with codebooks drawn from what its encoder gives for speech.
+    """A file of random EnCodec 24 kHz weights with codebooks drawn from what its encoder gives for speech."""
+    import codec_models
 
-    Codebooks of a random model are all zero, so that every code is 0 and nothing is proved.
-    """
-    import torch
+    return codec_models.encodec(tmp_path_factory.mktemp("weights") / "encodec_random.th", demo_speech)
 
-    from vall_e.emb.backends._torchaudio import install_shim
 
-    install_shim()
-    from encodec.model import EncodecModel
+@pytest.fixture(scope="session")
+def encodec_48khz_weights(tmp_path_factory: pytest.TempPathFactory, demo_speech: np.ndarray) -> Path:
+    import codec_models
 
-    torch.manual_seed(0)
-    torch.set_num_threads(1)
-    model = EncodecModel.encodec_model_24khz(pretrained=False)
-    with torch.inference_mode():
-        residual = model.encoder(torch.from_numpy(demo_speech[: 24_000 * 30])[None, None])[0].T
-        generator = torch.Generator().manual_seed(0)
-        for layer in model.quantizer.vq.layers:
-            picks = torch.randperm(len(residual), generator=generator)[:1024]
-            layer._codebook.embed.copy_(residual[picks])
-            layer._codebook.inited.fill_(True)
-            # the entry of a picked frame is that frame: leave it out half-way, so that later levels have work
-            layer._codebook.embed.mul_(0.9)
-            residual = residual - layer._codebook.embed[torch.cdist(residual, layer._codebook.embed).argmin(1)]
-    path = tmp_path_factory.mktemp("weights") / "encodec_random.th"
-    torch.save(model.state_dict(), path)
-    return path
+    path = tmp_path_factory.mktemp("weights") / "encodec_48khz_random.th"
+    return codec_models.encodec(path, demo_speech, kind="48khz", seconds=4.0)
 
+
+@pytest.fixture(scope="session")
+def dac_weights(tmp_path_factory: pytest.TempPathFactory, demo_speech: np.ndarray) -> Path:
+    """A folder of small random DACs: dac.pth, dac_24khz.pth, dac_16khz.pth."""
+    import codec_models
+
+    folder = tmp_path_factory.mktemp("dac")
+    for name, rate in (("dac", 44_100), ("dac_24khz", 24_000), ("dac_16khz", 16_000)):
+        codec_models.dac(folder / f"{name}.pth", demo_speech, codec_models.dac_config(rate))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def vocos_weights(tmp_path_factory: pytest.TempPathFactory, encodec_weights: Path) -> Path:
+    """A folder with a small random Vocos, and the EnCodec that it decodes the codes of."""
+    import codec_models
+
+    return codec_models.vocos(tmp_path_factory.mktemp("vocos"), encodec_weights)
 
 @pytest.fixture(scope="session")
 def whisper_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:

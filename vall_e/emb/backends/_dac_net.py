@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vall_e.emb.backends._timeconv import Conv, ConvTranspose, blocks, rows_per_block
+from vall_e.emb.backends._timeconv import LEAST_ROWS, Conv, ConvTranspose, blocks, rows_per_block
 
 _DILATIONS = (1, 3, 9)
 
@@ -170,7 +170,7 @@ class _Layer:
             first = start * conv.stride - padding
             return conv(self.active(_rows(x, first, first + (stop - start - 1) * conv.stride + conv.reach)))
 
-        return blocks(num, max(1, size // conv.stride), work, x.new_empty(len(x), num, self._out_channels))
+        return blocks(num, max(LEAST_ROWS, size // conv.stride), work, x.new_empty(len(x), num, self._out_channels))
 
     def _upsampled(self, x: Tensor, padded: bool, size: int) -> Tensor:
         assert self._conv is not None
@@ -202,7 +202,7 @@ class _Residual:
         def work(start: int, stop: int) -> Tensor:
             piece = _rows(x, start + offset - side, stop + offset + side)
             inner = wide(self.wide.active(piece))
-            return point(self._point.active(inner)).add_(x[:, start + offset : stop + offset])
+            return point.plus(self._point.active(inner), x[:, start + offset : stop + offset])
 
         return blocks(num, rows_per_block(x.shape[2], x.device), work, x.new_empty(len(x), num, x.shape[2]))
 

@@ -21,6 +21,11 @@ from vall_e.emb.backends._timeconv import Conv, ConvTranspose, Lstm
 State = dict[int, Tensor]  # rows to come back to, by number of the layer
 
 
+def one_by_one(x: Tensor) -> bool:
+    """True where convolutions of several items at once gain nothing."""
+    return x.device.type == "cpu"
+
+
 def reflect(x: Tensor, left: int, right: int) -> Tensor:
     """Rows [B, T, C] mirrored at both ends, the ends not repeated → [B, left + T + right, C].
 
@@ -55,6 +60,10 @@ class _SConv:
             whole = functional.layer_norm(y, y.shape[1:], eps=self._norm.eps)  # its one group: all of the item
             y = whole.mul_(self._norm.weight).add_(self._norm.bias)
         return y
+
+    def plus(self, x: Tensor, other: Tensor) -> Tensor:
+        """Of a kernel of one row: what it gives for x, and `other` added."""
+        return self._conv.plus(x, other) if self._norm is None else other.add_(self(x, None, True))
 
     def _padded(self, x: Tensor, state: State | None, last: bool) -> Tensor:
         extra = -x.shape[1] % self._conv.stride if last else 0
@@ -108,7 +117,7 @@ class _Residual:
         y = x
         for index, conv in enumerate(self._convs):
             y = conv(functional.elu(y, inplace=index > 0), state, last)
-        return y.add_(x if self._shortcut is None else self._shortcut(x, state, last))
+        return y.add_(x) if self._shortcut is None else self._shortcut.plus(x, y)
 
 
 _Layer = Callable[[Tensor, State | None, bool], Tensor]
@@ -156,7 +165,7 @@ class Seanet:
 
 def _each(part: Callable[[Tensor], Tensor], xs: Sequence[Tensor]) -> list[Tensor]:
     """Each alone on a CPU; on an accelerator those of one length, which are neighbours, together."""
-    if xs[0].device.type == "cpu":
+    if one_by_one(xs[0]):
         return [part(x[None])[0] for x in xs]
     groups = (torch.stack(list(group)) for _, group in itertools.groupby(xs, key=len))
     return [y for group in groups for y in part(group)]
@@ -202,7 +211,7 @@ class Stream:
         self, part: _Part, xs: list[Tensor], states: list[State], last: list[bool], block: int
     ) -> list[Tensor]:
         """Each alone on a CPU. On an accelerator those that go on together, the ones that end alone."""
-        if xs[0].device.type == "cpu":
+        if one_by_one(xs[0]):
             return [self._alone(part, *each, block) for each in zip(xs, states, last, strict=False)]
         going = [lane for lane, ends in enumerate(last) if not ends]
         done = {lane: part(xs[lane][None], states[lane], True)[0] for lane, ends in enumerate(last) if ends}

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 _CACHE_VALUES = 131_072  # float32 values of one block of rows: half a megabyte
+LEAST_ROWS = 512  # with fewer, large kernels are read from memory more often than the rows are
 _FEW_CHANNELS = 8  # below it, a product per tap is all overhead
 
 
@@ -27,7 +28,7 @@ def plain_weights(module: nn.Module) -> tuple[Tensor, Tensor | None]:
 
 def rows_per_block(channels: int, device: torch.device) -> int:
     """How many rows of `channels` values to work on at once; on an accelerator all of them."""
-    return max(64, _CACHE_VALUES // channels) if device.type == "cpu" else 1 << 40
+    return max(LEAST_ROWS, _CACHE_VALUES // channels) if device.type == "cpu" else 1 << 40
 
 
 class Conv:
@@ -51,6 +52,13 @@ class Conv:
     def num_out(self, length: int) -> int:
         """Rows given for `length` rows."""
         return (length - self.reach) // self.stride + 1
+
+    def plus(self, x: Tensor, other: Tensor) -> Tensor:
+        """Of a kernel of one row: what it gives for x [B, n, C_in], and `other` [B, n, C_out] added."""
+        tap = self._taps[0]
+        if len(x) > 1:
+            return torch.baddbmm(other, x, tap.expand(len(x), *tap.shape)).add_(self._bias)
+        return torch.addmm(other[0], x[0], tap).add_(self._bias)[None]
 
     def __call__(self, x: Tensor) -> Tensor:
         batch, length, channels = x.shape
