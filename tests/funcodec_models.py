@@ -1,0 +1,121 @@
+"""Small random FunCodec checkpoints, folders as published: config.yaml and model.pth under the package's own names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+from vall_e.emb.backends import _funcodec_net as build
+from vall_e.emb.backends._funcodec_config import read_config
+from vall_e.emb.backends.funcodec import FuncodecCodec
+
+SEANET_KINDS = ("time_ds320", "time_ds640", "causal", "chunked", "halved")
+FREQ_KINDS = ("mag_angle", "mag_phase")
+KINDS = (*SEANET_KINDS, *FREQ_KINDS)
+
+
+def config(kind: str) -> dict[str, Any]:
+    """As the recipes of the package have it, narrower and with 8 levels of 64."""
+    quantizer: dict[str, Any] = {"codebook_size": 64, "num_quantizers": 8, "kmeans_init": True}
+    quantizer |= {"sampling_rate": 16_000, "use_ddp": True}
+    model: dict[str, Any] = {"target_sample_hz": 16_000, "audio_normalize": True, "segment_dur": None}
+    model |= {"overlap_ratio": None, "multi_spectral_window_powers_of_two": [5, 6]}
+    common: dict[str, Any] = {"n_filters": 8, "norm": "time_group_norm", "causal": False}
+    if kind in FREQ_KINDS:
+        channels = 2 if kind == "mag_angle" else 3
+        ratios = [[4, 1], [4, 1], [4, 2], [4, 1]] if kind == "mag_angle" else [[4, 2], [4, 1], [4, 2], [4, 1]]
+        common |= {"ratios": ratios, "norm_params": {"num_groups": 1}, "dilation_base": 1}
+        encoder, decoder = common | {}, common | {"channels": channels}
+        if kind == "mag_phase":  # as the published models of few parameters
+            encoder |= {"conv_group_ratio": 1}
+            decoder |= {"conv_group_ratio": 1, "tr_conv_group_ratio": 1}
+        return {
+            "input_size": channels,
+            "encoder": "encodec_seanet_encoder_2d",
+            "encoder_conf": encoder,
+            "quantizer_conf": quantizer,
+            "decoder": "encodec_seanet_decoder_2d",
+            "decoder_conf": decoder,
+            "model": "freq_codec",
+            "model_conf": model | {"codec_domain": [kind, kind]},
+        }
+    if kind == "time_ds640":
+        common |= {"ratios": [8, 5, 4, 2, 2]}
+        quantizer |= {"encoder_hop_length": 640}
+    elif kind == "causal":
+        common |= {"norm": "weight_norm", "causal": True, "n_residual_layers": 3, "seq_model": "none"}
+        quantizer |= {"codec_dim": 16, "codec_range": 4.0}
+    elif kind == "chunked":
+        model |= {"segment_dur": 1.0, "overlap_ratio": 0.01}
+    elif kind == "halved":
+        quantizer |= {"q0_ds_ratio": 2}
+    parts = {"encoder_conf": common, "quantizer_conf": quantizer, "decoder_conf": dict(common), "model_conf": model}
+    return {"input_size": 1} | parts
+
+
+def save(folder: Path, kind: str, speech_16khz: np.ndarray) -> Path:
+    """`folder`, with a model of random weights and codebooks that fit what its encoder gives for the speech [n]."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump(config(kind)))
+    model = read_config(folder / "config.yaml")
+    torch.manual_seed(0)
+    state: dict[str, torch.Tensor] = {"discriminator.left.out": torch.zeros(3)}
+    for name, net in (("encoder", build.encoder(model.encoder)), ("decoder", build.decoder(model.decoder))):
+        state |= _named(name, net, has_weight_norm=model.encoder.norm == "weight_norm")
+    if model.projected:
+        width = model.encoder.dimension
+        layers = torch.nn.Linear(width, model.code_dim), torch.nn.Linear(model.code_dim, width)
+        for side, layer in zip(("input", "output"), layers, strict=True):
+            state |= {f"quantizer.{side}_proj.{key}": value for key, value in layer.state_dict().items()}
+    shape = (model.num_levels, model.codebook_size, model.code_dim)
+    books = {"embed": torch.zeros(shape), "embed_avg": torch.zeros(shape)}
+    books |= {"inited": torch.ones(shape[0], 1), "cluster_size": torch.ones(shape[:2])}
+    state |= {f"quantizer.rq.model.{key}": value for key, value in books.items()}
+    torch.save(state, folder / "model.pth")
+    state["quantizer.rq.model.embed"] = _fitted(FuncodecCodec(weights=folder), model.code_range, shape, speech_16khz)
+    torch.save(state, folder / "model.pth")
+    return folder
+
+
+def _named(name: str, net: torch.nn.ModuleList, *, has_weight_norm: bool) -> dict[str, torch.Tensor]:
+    """Parameters under the package's names: three modules nest where this package has one."""
+    names = {build.Conv: "conv", build.ConvTranspose: "convtr"}
+    inner = {place: names[type(layer)] for place, layer in net.named_modules() if type(layer) in names}
+    generator = torch.Generator().manual_seed(1)
+    state = {}
+    for key, value in net.state_dict().items():
+        place, part, leaf = f".{key}".rsplit(".", 2)
+        kind = inner.get(place[1:], "")
+        prefix = f"{name}.model{place}"
+        if part == "norm":  # away from 1 and 0, which would hide a mistake
+            spread = torch.randn(value.shape, generator=generator)
+            state[f"{prefix}.{kind}.norm.{leaf}"] = 1 + 0.3 * spread if leaf == "weight" else 0.2 * spread
+        elif kind and leaf == "weight" and has_weight_norm:  # strong, lest all sounds come out alike
+            length = value.flatten(1).norm(dim=1).view(-1, *[1] * (value.ndim - 1))
+            state |= {f"{prefix}.{kind}.{kind}.weight_g": 1.6 * length, f"{prefix}.{kind}.{kind}.weight_v": 3 * value}
+        elif kind:
+            state[f"{prefix}.{kind}.{kind}.{leaf}"] = value
+        else:
+            state[f"{prefix}.{part}.{leaf}"] = value
+    return state
+
+
+def _fitted(codec: FuncodecCodec, code_range: float | None, shape: tuple[int, ...], speech: np.ndarray) -> torch.Tensor:
+    """Codebooks [K,C,D] that spread as what the levels before them left over."""
+    generator = torch.Generator().manual_seed(2)
+    with torch.inference_mode():
+        rest = torch.cat([codec._frames(x / x.square().mean().sqrt())[0].T for x in codec._chunks(speech)])
+        rest = torch.nn.functional.linear(rest, *codec._maps[0]) if codec._maps else rest
+        rest = rest if code_range is None else torch.tanh(rest) * code_range
+        books = []
+        for level in range(shape[0]):
+            entries = 0.5 * rest.std(0) * torch.randn(shape[1:], generator=generator)
+            if level == 0:
+                entries = entries + rest.mean(0)
+            rest = rest - entries[torch.cdist(rest, entries).argmin(1)]
+            books.append(entries)
+    return torch.stack(books)
