@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import codec_models
 import numpy as np
 import pytest
 import torch
 
-import codec_models
 from vall_e.emb.backends._torchaudio import install_shim
 from vall_e.emb.backends.dac import PUBLISHED, DacCodec
 from vall_e.types import BackendError, UsageError
@@ -50,7 +50,8 @@ def test_codes_and_sound_are_the_packages(name: str, weights: Path, package: Any
         with torch.inference_mode():
             padded = package.preprocess(torch.from_numpy(samples)[None, None], codec.spec.sample_rate_hz)
             differ += int((package.encode(padded)[1][0].numpy() != ours).sum())
-            theirs = package.decode(package.quantizer.from_codes(torch.from_numpy(ours.astype(np.int64))[None])[0])[0, 0]
+            indices = torch.from_numpy(ours.astype(np.int64))[None]
+            theirs = package.decode(package.quantizer.from_codes(indices)[0])[0, 0]
         short = len(sound) - len(theirs)
         assert short == (8 if codec.spec.hop_samples == 320 else 0)  # odd strides: the package gives as much less
         np.testing.assert_allclose(sound[: len(theirs)], theirs.numpy(), atol=2e-4 * np.abs(sound).max())
@@ -138,7 +139,10 @@ def test_the_cache_of_the_package_is_used(dac_weights: Path, tmp_path: Path, mon
     assert DacCodec(name="dac_16khz").spec == DacCodec(name="dac_16khz", weights=dac_weights / "dac_16khz.pth").spec
 
 
-@pytest.mark.parametrize("damage", ["missing", "truncated", "pickle", "no metadata", "other sizes", "other rate", "part"])
+DAMAGES = ["missing", "truncated", "pickle", "no metadata", "other sizes", "other rate", "part"]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_weights_that_are_none(tmp_path: Path, dac_weights: Path, damage: str) -> None:
     path, good = tmp_path / "weights.pth", dac_weights / "dac.pth"
     content: Any = torch.load(good, weights_only=True)

@@ -141,7 +141,8 @@ def test_memory_does_not_grow_with_length(encodec_weights: Path) -> None:
         "codec.decode(codec.encode([np.zeros(24_000 * 4, np.float32)])); short = peak()\n"
         "codec.decode(codec.encode([np.zeros(24_000 * 40, np.float32)])); print(peak() - short)\n"
     )
-    done = subprocess.run([sys.executable, "-c", script, str(encodec_weights)], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", script, str(encodec_weights)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert int(done.stdout) < 40_000  # kB; the sound itself is 4 MB, the package's activations are 600 MB
 
 

@@ -78,7 +78,7 @@ def test_scales_carry_the_loudness(codec: Encodec48Codec, stereo: list[np.ndarra
     loud, quiet = stereo[6], 0.25 * stereo[6]
     np.testing.assert_allclose(codec.scales([quiet])[0], 0.25 * codec.scales([loud])[0], rtol=1e-5)
     (codes,) = codec.encode([quiet])
-    one, half = codec.decode([codes], [np.full(3, 1.0, np.float32)])[0], codec.decode([codes], [np.full(3, 0.5, np.float32)])[0]
+    one, half = (codec.decode([codes], [np.full(3, gain, np.float32)])[0] for gain in (1.0, 0.5))
     np.testing.assert_allclose(half, 0.5 * one, atol=1e-6)
     np.testing.assert_array_equal(codec.decode([codes])[0], one)
     with pytest.raises(ValueError, match="2 scales for 3 chunks"):
