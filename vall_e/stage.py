@@ -40,6 +40,7 @@ class StageReport:
     num_ignored: int = 0
     audio_s: float = 0.0  # read in this run
     wall_s: float = 0.0
+    notes: list[str] = field(default_factory=list)  # what a person should know, though nothing failed
 
     @property
     def num_rejects(self) -> int:
@@ -54,10 +55,10 @@ class StageReport:
     def reject_ratio(self) -> float:
         return self.num_rejects / max(1, self.num_rows + self.num_rejects)
 
-
     @property
     def warnings(self) -> tuple[str, ...]:
-        return () if self.num_rows else (f"{self.stage}: not one row; the rejects say why",)
+        nothing = () if self.num_rows else (f"{self.stage}: not one row; the rejects say why",)
+        return (*nothing, *(f"{self.stage}: {note}" for note in self.notes))
 
     def finish(self, max_reject_ratio: float | None) -> int:
         """Prints the counts and gives the exit status: 1 when more than `max_reject_ratio` were rejected."""
@@ -65,6 +66,8 @@ class StageReport:
         resumed = f"; {self.num_resumed} of {self.num_items} items were done before" if self.num_resumed else ""
         ignored = f", {self.num_ignored} files ignored" if self.num_ignored else ""
         print(f"{self.stage}: {self.num_rows} rows, {self.num_rejects} rejects ({reasons or 'none'}){ignored}{resumed}")
+        for warning in self.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
         if max_reject_ratio is not None and self.reject_ratio > max_reject_ratio:
             message = f"error: {self.reject_ratio:.1%} rejected, --max-reject-ratio is {max_reject_ratio:.1%}"
             print(message, file=sys.stderr)
@@ -150,14 +153,19 @@ def run_stage(
     todo = [item for item in work.items if item.id not in ledger.done]
     report = StageReport(stage=ledger.stage, num_items=len(work.items), num_ignored=work.num_ignored)
     report.num_resumed = len(work.items) - len(todo)
-    early = (Outcome(item_id=reject.id, rejects=(reject,)) for reject in work.rejects)
+    early = (Outcome(item_id=reject.id, rejects=(reject,)) for reject in work.rejects if reject.id not in ledger.done)
     for _ in ledger.append(early):
         pass
+    missing: list[str] = []
     started = time.monotonic()
     if todo:
         outcomes = ledger.append(executor.map(make_worker, todo))
         for outcome in track(outcomes, ledger.stage, len(todo)):
             report.audio_s += outcome.audio_s
+            if not outcome.rows and not outcome.rejects:
+                missing.append(outcome.item_id)
+    if missing:  # neither done nor rejected: the next run looks again
+        report.notes.append(f"{len(missing)} recordings are not there any more, like {missing[0]}")
     report.wall_s = time.monotonic() - started
     ledger.count(report)
     return report

@@ -16,7 +16,11 @@ AUDIO_EXTENSIONS = frozenset(
     (".wav", ".w64", ".flac", ".aiff", ".aif", ".aifc", ".au", ".caf", ".ogg", ".oga", ".opus", ".mp3")
     + (".m4a", ".aac", ".mp4", ".mov", ".webm", ".mkv", ".wma", ".amr")
 )
+TEXT_SUFFIXES = (".normalized.txt", ".txt", ".lab")  # of texts beside the audio, the first that is there wins
 UNKNOWN_SPEAKER = "unknown"
+# what a dataset folder holds besides arrays: a group of that name would get in its way
+RESERVED_NAMES = frozenset({".tmp", ".lock", "built", ".built"})
+RESERVED_SUFFIXES = (".json", ".jsonl", ".npy")
 MAX_NAME_BYTES = 255  # of one path component, on the file systems in common use
 
 
@@ -133,7 +137,7 @@ class Utterance:
     @property
     def speaker_id(self) -> str:
         """Speakers of the same name in two groups are two people."""
-        return f"{self.group}/{self.speaker}"
+        return speaker_key(self.group, self.speaker)
 
     @property
     def duration_s(self) -> float:
@@ -198,6 +202,18 @@ def speaker_of(recording_id: str) -> tuple[str, str]:
     if len(folders) >= 2:
         return folders[0], folders[1]
     return "", folders[0] if folders else UNKNOWN_SPEAKER
+
+
+def speaker_key(group: str, speaker: str) -> str:
+    """What names a speaker across groups: `group/speaker`, or the speaker alone where there is no group."""
+    return f"{group}/{speaker}" if group else speaker
+
+
+def is_reserved(recording_id: str) -> bool:
+    """Whether the arrays of this recording would collide with what else a dataset folder holds, other arrays included."""
+    folders = PurePosixPath(recording_id).parts[:-1]
+    taken = folders[:1] and (folders[0] in RESERVED_NAMES or folders[0].endswith(RESERVED_SUFFIXES))
+    return bool(taken) or any(folder.endswith(".npy") for folder in folders)
 
 
 def utterance_id(recording_id: str, index: int | None) -> str:
