@@ -17,6 +17,7 @@ AUDIO_EXTENSIONS = frozenset(
     + (".m4a", ".aac", ".mp4", ".mov", ".webm", ".mkv", ".wma", ".amr")
 )
 TEXT_SUFFIXES = (".normalized.txt", ".txt", ".lab")  # of texts beside the audio, the first that is there wins
+LANGUAGE_FILE = "language.txt"  # the ISO 639-1 code of the recordings in its folder and below
 UNKNOWN_SPEAKER = "unknown"
 # what a dataset folder holds besides arrays: a group of that name would get in its way
 RESERVED_NAMES = frozenset({".tmp", ".lock", "built", ".built"})
