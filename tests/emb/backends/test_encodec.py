@@ -97,7 +97,7 @@ def test_streams_what_the_package_sees_at_once(package: Any, encodec_weights: Pa
 
 def test_a_batch_changes_no_bit(encodec_weights: Path, demo_speech: np.ndarray) -> None:
     codec = EncodecCodec(weights=encodec_weights, num_levels=32)
-    items = [demo_speech[7 * length :][:length] for length in LENGTHS]
+    items = [demo_speech[7 * length :][:length] for length in LENGTHS[:-1]]
     together = codec.encode(items)
     assert all(np.array_equal(codec.encode([item])[0], codes) for item, codes in zip(items, together, strict=True))
     backwards = codec.encode(items[::-1])[::-1]

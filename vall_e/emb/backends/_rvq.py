@@ -2,7 +2,8 @@
 
 The usual expanded distance |x|^2 - 2xe + |e|^2 in float32 loses digits to cancellation, so the code it picks depends on
 the size of the batch, the BLAS and the number of threads. Here it only nominates candidates; a float64 distance without
-cancellation decides. The same frames then get the same codes however they are batched.
+cancellation decides; where more entries than the candidates are that close, float64 looks at all of them. The same
+frames then get the same codes however they are batched.
 """
 
 import torch
@@ -10,7 +11,6 @@ from torch import Tensor
 
 _CANDIDATES = 4
 _CHUNK_FRAMES = 8192  # bounds the [frames, C] table of rough distances to 32 MB for 1024 entries
-_SLOW_FRAMES = 32  # bounds the [frames, C, D] table of exact distances to 32 MB for 1024 entries of 128
 
 
 def quantize(x: Tensor, codebooks: Tensor) -> Tensor:
@@ -76,18 +76,17 @@ def _nearest(x: Tensor, codebook: Tensor) -> Tensor:
         error = (width + 4) * torch.finfo(torch.float32).eps * reach.square()
         doubtful = (best.values[:, _CANDIDATES] - best.values[:, 0] <= 2 * error).nonzero()[:, 0]
         if len(doubtful):
-            distinct = _first_copies(codebook)  # codebooks that aren't trained yet can be all zero
-            for rows in doubtful.split(_SLOW_FRAMES):
-                indices[rows] = distinct[_exact_argmin(x[rows], codebook[distinct][None])]
+            indices[doubtful] = _nearest_in_float64(x[doubtful].double(), codebook.double())
     return indices
 
 
-def _first_copies(codebook: Tensor) -> Tensor:
-    """Index of the first copy of every different row of codebook [C, D], rising -> int64 [U]."""
-    rows, which = torch.unique(codebook, dim=0, return_inverse=True)
-    positions = torch.arange(len(codebook), device=codebook.device)
-    first = torch.full((len(rows),), len(codebook), device=codebook.device)
-    return first.scatter_reduce(0, which, positions, "amin").sort().values
+def _nearest_in_float64(x: Tensor, codebook: Tensor) -> Tensor:
+    """As `_nearest`, of float64: the lowest index among all that even float64 can't tell apart."""
+    rough = codebook.square().sum(1) - 2.0 * (x @ codebook.T)
+    reach = x.norm(dim=1) + codebook.norm(dim=1).max()
+    error = (x.shape[1] + 4) * torch.finfo(torch.float64).eps * reach.square()
+    near = rough <= (rough.min(1).values + 2 * error)[:, None]
+    return near.int().argmax(1)
 
 
 def _exact_argmin(x: Tensor, entries: Tensor) -> Tensor:
