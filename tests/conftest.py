@@ -70,6 +70,18 @@ def vocos_weights(tmp_path_factory: pytest.TempPathFactory, encodec_weights: Pat
 
     return codec_models.vocos(tmp_path_factory.mktemp("vocos"), encodec_weights)
 
+
+@pytest.fixture(scope="session")
+def funcodec_weights(tmp_path_factory: pytest.TempPathFactory, demo_speech: np.ndarray) -> Path:
+    """A folder with a small random FunCodec of 8 levels of 64."""
+    import funcodec_models
+
+    from vall_e import audio
+
+    speech = audio.resample(demo_speech[: 24_000 * 8], 24_000, 16_000)
+    return funcodec_models.save(tmp_path_factory.mktemp("funcodec"), "time_ds320", speech)
+
+
 @pytest.fixture(scope="session")
 def whisper_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Folders of a tiny random Whisper and of a tiny random alignment model, as options of the transcribe stage."""

@@ -23,6 +23,7 @@ CODECS: dict[str, tuple[str, str, int]] = {
     "dac_chunked": ("dac_weights", "dac.pth", 9),
     "dac_24khz": ("dac_weights", "dac_24khz.pth", 9),
     "dac_16khz": ("dac_weights", "dac_16khz.pth", 9),
+    "funcodec": ("funcodec_weights", "", 8),
 }
 
 

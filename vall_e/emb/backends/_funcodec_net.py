@@ -76,13 +76,23 @@ class Conv(Layer):
         self.causal, self.is_2d, self.alpha = net.causal, net.is_2d and len(kernel) == 2, net.alpha if act else None
         self.totals = tuple((k - 1) * d - (s - 1) for k, s, d in zip(kernel, stride, dilation, strict=True))
         self.span, self.stride = (kernel[-1] - 1) * dilation[-1] + 1, stride[-1]
+        self.is_pointwise = max(kernel) == max(stride) == 1
         self.steps, self.steps_in = steps // stride[-1], steps
         self.reach = (self.span + self.stride) / steps
 
     def forward(self, x: Tensor, window: Window | None = None) -> Tensor:
         whole = x.shape[-1] if window is None else window.whole_length(self.steps_in)
-        y = self.conv(padded(x, self._pads(x.shape[-1], whole), self.alpha))
+        x = padded(x, self._pads(x.shape[-1], whole), self.alpha)
+        y = self._pointwise(x) if self.is_pointwise else self.conv(x)
         return y if self.norm is None else self.norm.run(y, window)
+
+    def _pointwise(self, x: Tensor) -> Tensor:
+        """A kernel of 1 is a product of matrices, which torch's convolution of few channels makes a detour to."""
+        groups = self.conv.groups
+        weight = self.conv.weight.reshape(groups, self.conv.out_channels // groups, -1)
+        assert self.conv.bias is not None
+        y = torch.baddbmm(self.conv.bias.view(groups, -1, 1), weight, x.reshape(groups, x.shape[1] // groups, -1))
+        return y.view(1, -1, *x.shape[2:])
 
     def _pads(self, length: int, whole: int) -> Pads:
         """As the package pads: the longer half before. So that the last started stride counts, time is filled up to
