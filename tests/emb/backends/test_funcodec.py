@@ -125,7 +125,7 @@ def test_lower_precision_runs(folders: dict[str, Path], speech: np.ndarray) -> N
     exact, rough = (FuncodecCodec(weights=folders["time_ds320"], dtype=dtype) for dtype in ("float32", "bfloat16"))
     (codes,), (near) = exact.encode([speech[:16_000]]), rough.encode([speech[:16_000]])[0]
     assert near.shape == codes.shape
-    assert (codes[0] == near[0]).mean() > 0.2  # of 64 entries: far above chance, far below float32
+    assert (codes[0] == near[0]).mean() > 0.9
     assert rough.decode([codes])[0].dtype == np.float32
     with pytest.raises(UsageError, match="dtype"):
         FuncodecCodec(weights=folders["time_ds320"], dtype="int8")

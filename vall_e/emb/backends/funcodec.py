@@ -7,6 +7,7 @@ the networks are built here; `tests/emb/backends/test_funcodec.py` holds them ag
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 from collections.abc import Sequence
@@ -86,7 +87,7 @@ class FuncodecCodec:
         """float32 [n] each → uint16 [K, spec.num_frames(n)] each."""
         import torch
 
-        with torch.inference_mode():
+        with torch.inference_mode(), self._safe_kernels():
             return [np.concatenate([self._encode(x) for x in self._chunks(item)], axis=1) for item in audio]
 
     def scales(self, audio: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -103,8 +104,17 @@ class FuncodecCodec:
         import torch
 
         found = [np.zeros(0, np.float32)] * len(codes) if scales is None else scales
-        with torch.inference_mode():
+        with torch.inference_mode(), self._safe_kernels():
             return [self._decode_item(item, scale) for item, scale in zip(codes, found, strict=True)]
+
+    def _safe_kernels(self) -> contextlib.AbstractContextManager[None]:
+        """oneDNN (torch 2.13, CPU) convolves 16 channels by a kernel of 8 wrongly in bfloat16 and float16."""
+        import torch
+
+        if self._dtype == torch.float32:
+            return contextlib.nullcontext()
+        kernels: contextlib.AbstractContextManager[None] = torch.backends.mkldnn.flags(enabled=False)
+        return kernels
 
     def _chunks(self, item: np.ndarray) -> list[Tensor]:
         import torch
