@@ -78,6 +78,40 @@ def test_tables(tmp_path: Path) -> None:
         assert isinstance(hear(source(tmp_path, name)), Unheard), name
 
 
+def test_further_columns(tmp_path: Path) -> None:
+    """A .tsv has one text, and what follows is the speaker or the like; a .csv may have a normalised text."""
+    (tmp_path / "transcripts.tsv").write_text("b.wav\thello there\tspeaker1\n")
+    (tmp_path / "metadata.csv").write_text("c|Dr. Who|Doctor Who|speaker1\n")
+    assert text_of(source(tmp_path, "b.wav")) == "hello there"
+    assert text_of(source(tmp_path, "c.wav")) == "Doctor Who"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "advice"),
+    [
+        ("metadata.csv", "x.wav,hello there\ny.wav,and you\n", "'|'"),
+        ("metadata.csv", "x.wav\thello there\n", "'|'"),
+        ("metadata.csv", "x.wav|\n|hello there\n", "'|'"),
+        ("transcripts.tsv", "x.wav|hello there\n", "a tab"),
+    ],
+)
+def test_a_table_without_a_usable_row_is_named(tmp_path: Path, name: str, content: str, advice: str) -> None:
+    """It was meant to give the texts, so no recogniser is asked for them."""
+    one = source(tmp_path, "a/x.wav")
+    (tmp_path / name).write_text(content)
+    result = unusable(one)
+    assert result.reason == RejectReason.NO_TEXT and name in result.detail and advice in result.detail
+    (tmp_path / "a/x.txt").write_text("its own text")
+    assert text_of(one) == "its own text"
+
+
+@pytest.mark.parametrize("content", ["", "\n \n", "file|text\n"])
+def test_a_table_with_nothing_in_it_is_none(tmp_path: Path, content: str) -> None:
+    (tmp_path / "metadata.csv").write_text(content)
+    result = hear(source(tmp_path, "x.wav"))
+    assert isinstance(result, Unheard) and not result.final
+
+
 def test_the_layout_of_ljspeech(tmp_path: Path) -> None:
     (tmp_path / "metadata.csv").write_text("LJ001-0001|Printing, in 1 sense|Printing, in one sense\n")
     assert text_of(source(tmp_path, "wavs/LJ001-0001.wav")) == "Printing, in one sense"

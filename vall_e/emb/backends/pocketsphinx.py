@@ -112,7 +112,8 @@ def utterances(blocks: Iterator[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]
 
     for block in blocks:
         kept = np.concatenate([kept, _to_int16(block)])
-        while base + len(kept) - fed > frame:  # the last frame, whole or not, is for end_stream
+        # the endpointer never sees the last frame, whole or not: a stretch that is open there goes on to the end
+        while base + len(kept) - fed > frame:
             endpointer.process(kept[fed - base : fed - base + frame].tobytes())
             fed += frame
             if start is None and endpointer.in_speech:

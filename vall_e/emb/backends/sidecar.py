@@ -14,12 +14,10 @@ from pathlib import Path, PurePosixPath
 
 from vall_e import __version__, audio
 from vall_e.emb.backends import _listening
-from vall_e.types import BackendError, RejectReason, Segment, Transcript, Unheard
+from vall_e.types import LANGUAGE_FILE, TEXT_SUFFIXES, BackendError, RejectReason, Segment, Transcript, Unheard
 
-TEXT_SUFFIXES = (".normalized.txt", ".txt", ".lab")
 TABLES = {"metadata.csv": "|", "transcripts.tsv": "\t"}
 AUDIO_FOLDERS = ("wavs", "wav")  # LJSpeech keeps its table above this folder and leaves the folder out of the names
-LANGUAGE_FILE = "language.txt"
 MAX_TEXT_BYTES = 1_000_000
 MAX_TABLE_BYTES = 256_000_000
 MAX_TABLES = 16  # kept at a time; recordings come folder by folder
@@ -115,16 +113,28 @@ def _names(relative: str) -> Iterator[str]:
 
 
 def _read_table(path: Path, root: Path) -> dict[str, str]:
-    """name → text of `name|text`, `name|text|normalised text` or `name<TAB>text`; rows without a text are left out."""
-    content = _read_text(path, root, MAX_TABLE_BYTES)
+    """name → text of `name|text`, `name|text|normalised text` or `name<TAB>text`; rows without a text are left out.
+
+    Raises:
+        _Unusable: a name with two texts; or lines, but none that has a name and a text.
+    """
+    content = _read_text(path, root, MAX_TABLE_BYTES) or ""
+    separator = TABLES[path.name]
     table: dict[str, str] = {}
-    for number, line in enumerate((content or "").split("\n")):
-        cells = [_listening.one_line(cell) for cell in line.split(TABLES[path.name])]
-        if len(cells) < 2 or (number == 0 and [cell.lower() for cell in cells[:2]] == ["file", "text"]):
-            continue
-        text = next((cell for cell in reversed(cells[1:3]) if cell), "")
-        if text and table.setdefault(cells[0], text) != text:
-            raise _Unusable(path, f"line {number + 1} gives {cells[0]!r} a second text; keep one")
+    header = False
+    for number, line in enumerate(content.split("\n")):
+        cells = [_listening.one_line(cell) for cell in line.split(separator)]
+        if number == 0 and [cell.lower() for cell in cells[:2]] == ["file", "text"]:
+            header = True
+        elif len(cells) > 1 and cells[0]:
+            # what follows the text of a .tsv is another column, in a .csv it is the normalised text
+            texts = cells[1:3] if path.suffix == ".csv" else cells[1:2]
+            text = next((cell for cell in reversed(texts) if cell), "")
+            if text and table.setdefault(cells[0], text) != text:
+                raise _Unusable(path, f"line {number + 1} gives {cells[0]!r} a second text; keep one")
+    if content.strip() and not table and not header:
+        name = {"|": "'|'", "\t": "a tab"}[separator]
+        raise _Unusable(path, f"not one line is a name and a text with {name} between them; separate them so")
     return table
 
 
