@@ -3,6 +3,7 @@ PYTHON ?= python3
 VOICES ?= data/demo/voices
 WORK   ?= work/demo
 CONFIG ?= configs/offline.yaml
+ARGS   ?=
 
 VENV  := .venv
 BIN   := $(VENV)/bin
@@ -14,7 +15,7 @@ export OMP_NUM_THREADS ?= 1
 .PHONY: demo test lint setup synthesisers clean
 
 demo: setup
-	$(BIN)/vall-e prepare "$(VOICES)" "$(WORK)" --config "$(CONFIG)"
+	$(BIN)/vall-e prepare "$(VOICES)" "$(WORK)" --config "$(CONFIG)" $(ARGS)
 
 test: setup lint synthesisers
 	$(BIN)/python -m pytest

@@ -56,8 +56,8 @@ def load_options(path: Path | None, shared: SharedOptions) -> dict[str, Any]:
 
 def prepare(voices: Path, work: Path, options: dict[str, Any]) -> list[Any]:
     """Runs the four stages into `work`, or what is left of them → their reports."""
-    from vall_e.dataset.build import build
-    from vall_e.emb.process import process
+    from vall_e.dataset.build import build, show_progress
+    from vall_e.emb.process import DATASET, check, forget, process
     from vall_e.emb.similar import similar
     from vall_e.emb.transcribe import transcribe
 
@@ -66,13 +66,17 @@ def prepare(voices: Path, work: Path, options: dict[str, Any]) -> list[Any]:
     if work.resolve().is_relative_to(voices.resolve()):
         raise UsageError(f"{work}: lies inside the input folder {voices}; choose a folder outside")
     metadata, dataset = work / "metadata", work / "dataset"
+    if options["process"].overwrite:
+        forget(dataset)  # first of all, so that an interrupted run goes on without --overwrite
+    if not (dataset / DATASET).exists():
+        check(options["process"])  # a codec without weights is told before hours of transcription, not after
     reports: list[Any] = [
         transcribe(voices, metadata, options["transcribe"]),
         process(voices, metadata, dataset, options["process"]),
     ]
     if reports[-1].num_rows:  # of nothing there is nothing to build; the summary says why
         reports.append(similar(dataset, options["similar"], input_audio=voices))
-        reports.append(build(dataset, dataset / "built", options["build"]))
+        reports.append(build(dataset, dataset / "built", options["build"], progress=show_progress))
     return reports
 
 
@@ -93,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     summary = summarise(args.work, reports)
     summary.show()
-    for warning in reports[-1].warnings:
+    for warning in (warning for report in reports for warning in report.warnings):
         print(f"warning: {warning}", file=sys.stderr)
     if args.max_reject_ratio is not None and summary.reject_ratio > args.max_reject_ratio:
         message = f"error: {summary.reject_ratio:.1%} rejected, --max-reject-ratio is {args.max_reject_ratio:.1%}"

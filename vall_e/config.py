@@ -90,7 +90,9 @@ def load_file(path: Path) -> dict[str, Any]:
 
     try:
         value = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from None
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise UsageError(f"{path}: can't be read as YAML: {' '.join(str(error).split())}") from None
     value = {} if value is None else value
     if not isinstance(value, dict) or not all(isinstance(part, dict) or part is None for part in value.values()):
@@ -149,7 +151,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         if hint is bool and isinstance(value, str):
             return {"true": True, "false": False}[value.lower()]
         if hint in (int, float) and isinstance(value, str):
-            return hint(value)
+            value = hint(value)
         if hint is Path and isinstance(value, str):
             return Path(value)
         if hint is float and type(value) is int:
@@ -158,6 +160,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
             return str(value).lower()
     except (KeyError, ValueError):
         raise UsageError(f"{where}: {value!r} is not a {hint.__name__}") from None
+    if isinstance(value, float) and not abs(value) <= sys.float_info.max:
+        raise UsageError(f"{where}: {value} is not a finite number")
     if not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):
         raise UsageError(f"{where}: {value!r} is not a {hint.__name__}")
     return value
@@ -180,7 +184,8 @@ def run_main(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | 
     except OSError as error:  # a full disk, a missing permission: the machine's, not a bug
         status = _complain(error, 1)
     except KeyboardInterrupt:
-        status = _complain("interrupted; what is done stays done: run the same command again to go on", INTERRUPTED)
+        advice = "run the same command again, without --overwrite, to go on"
+        status = _complain(f"interrupted; what is done stays done: {advice}", INTERRUPTED)
     sys.exit(status)
 
 

@@ -13,6 +13,7 @@ import fcntl
 import functools
 import hashlib
 import importlib.metadata
+import io
 import json
 import os
 import platform
@@ -261,10 +262,9 @@ def _whole_length(path: Path) -> int:
 def write_array(path: Path, array: np.ndarray, root: Path) -> None:
     """Writes `.npy` so that `path`, below `root`, is either absent or whole: temporary name, fsync, rename."""
 
-    def save(file: typing.BinaryIO) -> None:
-        np.save(file, np.ascontiguousarray(array), allow_pickle=False)
-
-    _write_whole(path, save, root)
+    buffer = io.BytesIO()  # numpy's own error on a full disk does not say that it is full
+    np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
+    _write_whole(path, lambda file: file.write(buffer.getbuffer()), root)
 
 
 def write_json(path: Path, value: Any, root: Path) -> None:
@@ -288,6 +288,16 @@ def read_json(path: Path) -> dict[str, Any] | None:
     if not isinstance(value, dict):
         raise ContractError(f"{path}: expected a JSON object")
     return value
+
+
+def printable(path: Path) -> str:
+    """A path for a JSON file or a terminal: bytes of its name that are no UTF-8 are shown as escapes."""
+    return str(path).encode(errors="backslashreplace").decode()
+
+
+def is_another_folder(recorded: str | None, now: Path) -> bool:
+    """Whether an earlier run read another folder than `now`. One that is gone from where it was has been moved."""
+    return recorded is not None and recorded != printable(now.resolve()) and Path(recorded).is_dir()
 
 
 def versions(libraries: Iterable[str]) -> dict[str, str]:
@@ -332,9 +342,11 @@ def _write_whole(path: Path, save: Callable[[typing.BinaryIO], Any], root: Path)
             file.flush()
             os.fsync(handle)
         os.replace(name, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
+        if isinstance(error, OSError) and error.filename is None:  # a full disk: say of which file
+            error.filename = str(path)
         raise
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vall_e import config, manifest
-from vall_e.types import Reject, UsageError, recording_id_of
+from vall_e.types import Reject, UsageError, recording_id_of, speaker_key
 
 NUM_BINS = 12
 BAR_WIDTH = 32
@@ -39,7 +39,7 @@ class Summary:
         self.processed.add(row["recording_id"])
         self.num_utterances += 1
         self.tenths[int(duration_s * 10)] += 1
-        self.speaker_s[f"{row['group']}/{row['speaker']}"] += duration_s
+        self.speaker_s[speaker_key(row["group"], row["speaker"])] += duration_s
         self.languages[row["language"]] += 1
 
     @property
@@ -59,21 +59,21 @@ class Summary:
         """Prints tables: totals, speakers, lengths, stages, rejects, and where the results lie."""
         from rich.console import Console
 
-        console = Console(highlight=False, soft_wrap=True)
+        console = Console(highlight=False)
         for part in (self._totals(), self._speakers(), self._lengths(), self._stages(), self._rejects()):
             if part is not None:
                 console.print(part)
         console.print(self._account())
-        console.print(f"Results: {self.work}", markup=False)
+        console.print(f"Results: {self.work}", markup=False, soft_wrap=True)
         for name, what in RESULTS.items():
             if (self.work / name).exists():
-                console.print(f"  {self.work / name}  {what}", markup=False)
+                console.print(f"  {self.work / name}  {what}", markup=False, soft_wrap=True)
 
     def _account(self) -> str:
         before = [reject for reject in self.rejects if reject.stage == "transcribe"]
         ignored = next((report.num_ignored for report in self.reports if report.stage == "transcribe"), None)
         parts = [f"{len(self.heard)} recordings with a transcript", f"{len(before)} rejected"]
-        parts += [] if ignored is None else [f"{ignored} files that are not audio"]
+        parts += [] if ignored is None else [f"{ignored} other files, texts among them"]
         lost = self.lost_recordings()
         state = f"{len(lost)} recordings are not processed yet" if lost else "every input is accounted for"
         return f"Inputs: {', '.join(parts)}; {state}."

@@ -183,14 +183,14 @@ def _speed(done: int, audio_s: float, wall_s: float) -> str:
 
 def _track_bar(outcomes: Iterable[Outcome], stage: str, total: int) -> Iterator[Outcome]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (
         TextColumn("{task.description:>10}"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[speed]}"),
-        TimeRemainingColumn(),
+        TimeElapsedColumn(),  # it moves while a long recording is worked on; what is left can't be told from items
     )
     started, audio_s = time.monotonic(), 0.0
     with Progress(*columns, console=Console(stderr=True)) as progress:

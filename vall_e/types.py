@@ -211,7 +211,7 @@ def speaker_key(group: str, speaker: str) -> str:
 
 
 def is_reserved(recording_id: str) -> bool:
-    """Whether the arrays of this recording would collide with what else a dataset folder holds, other arrays included."""
+    """Whether this recording's arrays would collide with what else a dataset folder holds, other arrays included."""
     folders = PurePosixPath(recording_id).parts[:-1]
     taken = folders[:1] and (folders[0] in RESERVED_NAMES or folders[0].endswith(RESERVED_SUFFIXES))
     return bool(taken) or any(folder.endswith(".npy") for folder in folders)

@@ -19,7 +19,7 @@ import soundfile
 from vall_e import audio, manifest
 from vall_e.emb import qnt
 from vall_e.emb.process import ProcessOptions, main, process
-from vall_e.types import ContractError, Reject, Segment, Transcript, UsageError, Utterance, Word
+from vall_e.types import BackendError, ContractError, Reject, Segment, Transcript, UsageError, Utterance, Word
 
 TINY = qnt.CodecOptions(audio_backend="tiny")
 
@@ -245,7 +245,80 @@ def test_texts_that_were_replaced_do_not_pass_unseen(
     longer = write_transcripts(tmp_path / "longer", [*transcripts, said("english/awb/gone.wav", "gone")])
     report = process(voices, longer, copy, options())
     assert report.num_rows == len(transcripts) - 1 + sum("interview" in key for key in rows_of(dataset))
-    assert rejects_of(copy) == {"english/awb/gone.wav": "unreadable"}
+    assert rejects_of(copy) == {}
+    assert report.warnings == ("process: 1 recordings are not there any more, like english/awb/gone.wav",)
+    assert not process(voices, longer, copy, options()).num_resumed == report.num_items, "it is looked for again"
+
+
+def test_another_folder_of_audio_does_not_mix_into_a_dataset(
+    dataset: Path, voices: Path, metadata: Path, tmp_path: Path
+) -> None:
+    """The texts of one folder with the sound of another: the same names in both, and nobody would have noticed."""
+    copy, moved = tmp_path / "dataset", tmp_path / "moved"
+    shutil.copytree(dataset, copy)
+    shutil.copytree(voices, moved)
+    with pytest.raises(UsageError, match="made from"):
+        process(moved, metadata, copy, options())
+    head = json.loads((copy / "dataset.json").read_text())
+    head["config"]["input_audio"] = str(tmp_path / "gone")
+    (copy / "dataset.json").write_text(json.dumps(head))
+    report = process(moved, metadata, copy, options())
+    assert report.num_resumed == report.num_items, "a folder that was moved is followed"
+    assert json.loads((copy / "dataset.json").read_text())["config"]["input_audio"] == str(moved)
+    with pytest.raises(UsageError, match="no such folder"):
+        process(tmp_path / "unmounted", metadata, tmp_path / "other", options())
+
+
+def test_overwriting_can_be_killed(dataset: Path, voices: Path, metadata: Path, tmp_path: Path) -> None:
+    """Arrays used to go before their rows: killed in between, the rows stood and were taken for done."""
+    copy = tmp_path / "dataset"
+    shutil.copytree(dataset, copy)
+    (copy / "utterances.jsonl").rename(copy / "utterances.old.jsonl")
+    for path in sorted(copy.rglob("*.npy"))[:5]:
+        path.unlink()
+    process(voices, metadata, copy, options())
+    assert rows_of(copy) == rows_of(dataset)
+    assert not (copy / "utterances.old.jsonl").exists()
+    assert {path.name for path in copy.rglob("*.npy")} == {path.name for path in dataset.rglob("*.npy")}
+
+
+def test_made_anew_it_has_another_stamp(dataset: Path, voices: Path, metadata: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "dataset"
+    shutil.copytree(dataset, copy)
+
+    def made() -> str:
+        return str(json.loads((copy / "dataset.json").read_text())["made"])
+
+    first = made()
+    process(voices, metadata, copy, options())
+    assert made() == first
+    process(voices, metadata, copy, options(overwrite=True))
+    assert made() > first
+
+
+def test_a_recording_twice_is_refused(tmp_path: Path, voices: Path) -> None:
+    """One row and the other's array used to be the result."""
+    meta = write_transcripts(tmp_path / "meta", [said("english/awb/a.mp3", "one"), said("english/awb/a.mp3", "two")])
+    with pytest.raises(ContractError, match=r"transcripts.jsonl:2: english/awb/a.mp3 for the second time"):
+        process(voices, meta, tmp_path / "data", options())
+
+
+def test_names_that_a_dataset_uses_itself_are_rejected(tmp_path: Path, demo: Path) -> None:
+    """Arrays of a group named .tmp were swept away with the temporary files, while their rows stood."""
+    names = ["s.jsonl/a/x.mp3", ".tmp/a/x.mp3", "built/a/x.mp3", "g/s/b.wav.npy/x.mp3", "g/s/b.wav"]
+    for name in names:
+        path = tmp_path / "voices" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(demo / "english" / "awb" / "a.mp3", path)
+    meta = write_transcripts(tmp_path / "meta", [said(name, "a text") for name in names])
+    process(tmp_path / "voices", meta, tmp_path / "data", options())
+    assert rejects_of(tmp_path / "data") == dict.fromkeys(names[:-1], "bad_name")
+    assert list(rows_of(tmp_path / "data")) == ["g/s/b.wav"]
+
+
+def test_weights_are_looked_at_even_if_all_is_done(dataset: Path, voices: Path, metadata: Path, tmp_path: Path) -> None:
+    with pytest.raises(BackendError, match="none.safetensors"):
+        process(voices, metadata, dataset, options(weights=tmp_path / "none.safetensors"))
 
 
 def test_bad_recordings_and_texts_are_rejected_with_their_reason(tmp_path: Path, demo: Path) -> None:
@@ -291,10 +364,10 @@ def test_bad_recordings_and_texts_are_rejected_with_their_reason(tmp_path: Path,
 def test_exit_status_and_messages(
     tmp_path: Path, voices: Path, metadata: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    empty = write_transcripts(tmp_path / "meta", [said("none/a.wav", "x"), said("english/awb/a.mp3", "Fine.")])
+    empty = write_transcripts(tmp_path / "meta", [said("../a.wav", "x"), said("english/awb/a.mp3", "Fine.")])
     command = ["--input-audio", str(voices), "--output-dataset", str(tmp_path / "data"), "--audio-backend", "tiny"]
     assert main([*command, "--input-metadata", str(empty)]) == 0
-    assert "1 rows, 1 rejects (1 unreadable)" in capsys.readouterr().out
+    assert "1 rows, 1 rejects (1 unsafe_path)" in capsys.readouterr().out
     assert main([*command, "--input-metadata", str(empty), "--max-reject-ratio", "0.5"]) == 0
     assert main([*command, "--input-metadata", str(empty), "--max-reject-ratio", "0.4"]) == 1
     assert "50.0% rejected" in capsys.readouterr().err

@@ -97,6 +97,24 @@ def test_overlapping_segments_are_rejected_both_and_others_stay() -> None:
     assert [(reject.id[-5:], reject.reason) for reject in rejects] == [("00001", "bad_times"), ("00002", "bad_times")]
 
 
+def test_segments_that_jump_back_in_time_are_rejected() -> None:
+    parts = transcript(segment(("a", 3.0, 4.0)), segment(("b", 1.0, 2.0)), segment(("c", 6.0, 7.0)))
+    slices, rejects = plan_slices(recording(8), parts, limits("true"))
+    starts = [cut.start_samples for cut in slices]
+    assert starts == sorted(starts)
+    assert {reject.reason for reject in rejects} == {RejectReason.BAD_TIMES}
+    assert len(slices) + len(rejects) == 3
+
+
+def test_no_segments_are_no_text() -> None:
+    nothing = Transcript(
+        recording_id="g/s/a.wav", language="en", language_prob=None, text="words", segments=(), backend="test"
+    )
+    for mode in ("true", "auto", "false"):
+        slices, rejects = plan_slices(recording(20), nothing, limits(mode))
+        assert len(slices) + len(rejects) == 1
+
+
 def test_a_diarised_voice_belongs_to_its_recording() -> None:
     slices, _ = plan_slices(recording(5), transcript(segment(("a", 1, 2), speaker="SPEAKER_00")), limits("true"))
     assert slices[0].speaker == "g/s/a.wav#SPEAKER_00"

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import datetime
 import functools
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,11 +30,13 @@ from vall_e.types import (
     Transcript,
     UsageError,
     Utterance,
+    is_reserved,
     safe_path,
 )
 
 UTTERANCES = "utterances.jsonl"
 DATASET = "dataset.json"
+FORGOTTEN = "utterances.old.jsonl"  # rows whose arrays are being removed
 LIBRARIES = ("torch", "encodec", "vocos", "phonemizer", "espeakng-loader", "pykakasi", "soundfile", "soxr", "av")
 
 
@@ -98,8 +102,10 @@ class Worker:
             path = safe_path(self.input_audio, item.id)
         except ContractError as error:
             return _rejected(item.id, RejectReason.UNSAFE_PATH, str(error))
+        if is_reserved(item.id):
+            return _rejected(item.id, RejectReason.BAD_NAME, "a folder in its path has a name that datasets use")
         if not path.is_file():
-            return _rejected(item.id, RejectReason.UNREADABLE, "the transcript's recording is not there any more")
+            return Outcome(item_id=item.id)  # gone, or on a disk that is not mounted: the next run looks again
         if not audio.is_inside(self.input_audio, path):
             return _rejected(item.id, RejectReason.LINK_OUTSIDE, "leaves the input folder")
         try:
@@ -170,22 +176,24 @@ def process(input_audio: Path, input_metadata: Path, output_dataset: Path, optio
         can't start. ContractError: a manifest or a back end breaks its promise.
     """
     transcripts = manifest.require_file(input_metadata / "transcripts.jsonl", "python -m vall_e.emb.transcribe")
+    if not input_audio.is_dir():
+        raise UsageError(f"{input_audio}: no such folder of recordings")
     items = [Item(recording_id, place) for recording_id, place in manifest.index_rows(transcripts, "recording_id")]
+    _check_unique(items, transcripts)
     with manifest.folder_lock(output_dataset):
+        if options.overwrite or (output_dataset / FORGOTTEN).exists():
+            _forget(output_dataset)
         head = manifest.read_json(output_dataset / DATASET)
         counts = (head or {}).get("counts")
         ledger = Ledger(output_dataset, UTTERANCES, STAGE, lambda *found: _counts(*found) == counts)
-        if options.overwrite:
-            _remove_arrays(output_dataset)
-            ledger.clear()
-            head = None
         if head is not None:
-            _check_head(head, options, transcripts, output_dataset)
-        if head is None or any(item.id not in ledger.done for item in items):
+            _check_head(head, input_audio, options, transcripts, output_dataset)
+        if head is None or options.weights or any(item.id not in ledger.done for item in items):
             head = _make_head(head, input_audio, transcripts, options, output_dataset)
             manifest.write_json(output_dataset / DATASET, head, output_dataset)
         make_worker = functools.partial(Worker, input_audio, output_dataset, options)
         report = run_stage(ledger, Work(items=items), make_worker, make_executor(options.executor, options.workers))
+        head["config"]["input_audio"] = manifest.printable(input_audio.resolve())
         head["counts"] = _counts(report.num_rows, report.num_rejects)
         manifest.write_json(output_dataset / DATASET, head, output_dataset)
     return report
@@ -195,9 +203,37 @@ def _counts(num_rows: int, num_rejects: int) -> dict[str, int]:
     return {"utterances": num_rows, "rejects": num_rejects}
 
 
-def _check_head(head: dict[str, Any], options: ProcessOptions, transcripts: Path, dataset: Path) -> None:
-    """Refuses to mix two sets of options, or texts that were replaced, in one dataset."""
-    advice = "pass --overwrite to make it anew, or choose another --output-dataset"
+def check(options: ProcessOptions) -> None:
+    """Loads what the stage needs, to tell before hours of other work what is missing.
+
+    Raises:
+        BackendError, UsageError: as `process`.
+    """
+    g2p.load_phonemizer(options.g2p)
+    qnt.load_codec(options)
+
+
+def forget(output_dataset: Path) -> None:
+    """Empties a dataset as `--overwrite` does; what else lies in the folder is not touched."""
+    with manifest.folder_lock(output_dataset):
+        _forget(output_dataset)
+
+
+def _check_unique(items: Sequence[Item], transcripts: Path) -> None:
+    seen: set[str] = set()
+    for item in items:
+        if item.id in seen:
+            raise ContractError(f"{transcripts}:{item.transcript.line}: {item.id} for the second time; keep one row")
+        seen.add(item.id)
+
+
+def _check_head(
+    head: dict[str, Any], input_audio: Path, options: ProcessOptions, transcripts: Path, dataset: Path
+) -> None:
+    """Refuses to mix two folders of audio, two sets of options, or texts that were replaced, in one dataset."""
+    advice = "pass --overwrite to make it anew, or choose another output folder"
+    if manifest.is_another_folder(head["config"].get("input_audio"), input_audio):
+        raise UsageError(f"{dataset}: made from {head['config']['input_audio']}, now {input_audio}; {advice}")
     before = {key: head["config"].get(key) for key in options.deciding}
     for key, value in options.deciding.items():
         if before[key] != value:
@@ -218,20 +254,29 @@ def _make_head(
             f"now {codec['name']} {codec['weights_sha256'][:12]}; pass --overwrite, or choose another --output-dataset"
         )
     num_bytes, sha256 = manifest.prefix_hash(transcripts)
+    phonemizer = g2p.load_phonemizer(options.g2p).version
     return {
         "schema_version": manifest.SCHEMA_VERSION,
+        # tells a dataset from one that was made anew in its place with the same rows
+        "made": head["made"] if head else datetime.datetime.now(datetime.UTC).isoformat(),
         "codec": codec,
-        "config": {"input_audio": str(input_audio), **options.deciding},
+        "config": {"input_audio": manifest.printable(input_audio.resolve()), **options.deciding},
         "transcripts": {"bytes": num_bytes, "sha256": sha256},
-        "versions": manifest.versions(LIBRARIES),
+        "versions": manifest.versions(LIBRARIES) | {"phonemizer": phonemizer},
         "counts": None,
     }
 
 
-def _remove_arrays(dataset: Path) -> None:
-    """The arrays of a dataset that is made anew; whatever else lies in the folder is not touched."""
-    for _, row in manifest.read_json_lines(dataset / UTTERANCES):
+def _forget(dataset: Path) -> None:
+    """Removes the rows, then the arrays they name; killed in between, the next run goes on from the old rows."""
+    rows, forgotten = dataset / UTTERANCES, dataset / FORGOTTEN
+    if rows.exists() and not forgotten.exists():
+        os.replace(rows, forgotten)
+    (dataset / DATASET).unlink(missing_ok=True)
+    Ledger(dataset, UTTERANCES, STAGE, lambda *_: False).clear()
+    for _, row in manifest.read_json_lines(forgotten):
         safe_path(dataset, str(row.get("codes"))).unlink(missing_ok=True)
+    forgotten.unlink(missing_ok=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -300,7 +300,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     to_codes, from_codes = args.output.suffix == ".npy", args.input.suffix == ".npy"
     if to_codes == from_codes:
         raise UsageError("one of --input and --output is audio, the other ends in .npy")
-    manifest.require_file(args.input, "your recorder" if to_codes else "python -m vall_e.emb.qnt")
+    if not args.input.is_file():
+        raise UsageError(f"{args.input}: no such file")
     codec = load_codec(options)
     if to_codes:
         _file_to_codes(codec, args.input, args.output)

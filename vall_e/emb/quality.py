@@ -11,7 +11,7 @@ import importlib.util
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,6 @@ from vall_e.types import BackendError, CodecSpec, UsageError
 
 PESQ_RATE_HZ = 16_000  # wide-band PESQ (ITU-T P.862.2) is defined at this rate alone
 MIN_CLIP_S = 1.0  # STOI looks at 0.4 s of speech at a time
-TABLE_WIDTH = 124  # figures cut off to fit would be of no use
 DYNAMIC_RANGE_DB = 60.0  # below a clip's loudest bin nobody hears
 
 
@@ -192,30 +191,37 @@ def _mono(samples: np.ndarray) -> np.ndarray:
 
 
 def show(scores: Sequence[Score]) -> None:
+    """Prints what it sounds like, and what it costs; two tables, as one would not fit a terminal."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD)
-    columns = ("codec", "levels", "bits/s", "frames/s", "STOI", "LSD dB", "SI-SDR dB", "PESQ")
-    for name in (*columns, "used", "entropy", "encode × RT", "decode × RT"):
-        table.add_column(name, justify="left" if name == "codec" else "right")
-    for score in scores:
-        table.add_row(
-            score.codec,
-            str(score.num_levels),
-            f"{score.bits_per_s:,.0f}",
-            f"{score.frames_per_s:g}",
-            f"{score.stoi:.3f}",
-            f"{score.log_spectral_distance_db:.2f}",
-            f"{score.si_sdr_db:.1f}",
-            "–" if score.pesq is None else f"{score.pesq:.2f}",
-            f"{score.used:.0%}",
-            f"{score.entropy_bits:.2f}",
-            f"{score.encode_rtf:.4f}",
-            f"{score.decode_rtf:.4f}",
-        )
-    Console(width=max(TABLE_WIDTH, Console().width)).print(table)
+    def number(form: str) -> Callable[[Any], str]:
+        return lambda value: "–" if value is None else form.format(value)
+
+    tables = {
+        "Quality": {
+            "STOI": ("stoi", "{:.3f}"),
+            "LSD dB": ("log_spectral_distance_db", "{:.2f}"),
+            "SI-SDR dB": ("si_sdr_db", "{:.1f}"),
+            "PESQ": ("pesq", "{:.2f}"),
+        },
+        "Cost": {
+            "frames/s": ("frames_per_s", "{:g}"),
+            "codes used": ("used", "{:.0%}"),
+            "entropy": ("entropy_bits", "{:.2f}"),
+            "encode × RT": ("encode_rtf", "{:.4f}"),
+            "decode × RT": ("decode_rtf", "{:.4f}"),
+        },
+    }
+    for title, columns in tables.items():
+        table = Table("codec", title=title, title_justify="left", box=box.SIMPLE_HEAD)
+        for name in ("levels", "bits/s", *columns):
+            table.add_column(name, justify="right")
+        for score in scores:
+            cells = [number(form)(getattr(score, field)) for field, form in columns.values()]
+            table.add_row(score.codec, str(score.num_levels), f"{score.bits_per_s:,.0f}", *cells)
+        Console().print(table)
 
 
 def draw(codecs: Sequence[qnt.Codec], clip: np.ndarray, sample_rate_hz: int, path: Path) -> None:

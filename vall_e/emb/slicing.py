@@ -73,19 +73,24 @@ def _whole(recording: Recording, text: str, words: tuple[Word, ...]) -> Slice:
 
 
 def _plan_segments(recording: Recording, transcript: Transcript, limits: Limits) -> tuple[list[Slice], list[Reject]]:
+    if not transcript.segments:
+        detail = "the transcript has no segments"
+        return [], [Reject(id=recording.id, stage=STAGE, reason=RejectReason.NO_TEXT, detail=detail)]
     max_samples = int(limits.max_duration_s * recording.sample_rate_hz)
     pieces = []
     for segment in transcript.segments:
         piece = _piece(segment, recording)
         pieces += split(piece, max_samples, recording.sample_rate_hz)
-    slices, rejects = [], []
+    slices, rejects, floor = [], [], 0
     for index, piece in enumerate(pieces):
         # the gap to a neighbour is shared: each may widen to its middle, so that slices never share a sample
         lowest = (pieces[index - 1].last + piece.first + 1) // 2 if index else 0
         highest = (piece.last + pieces[index + 1].first) // 2 if index + 1 < len(pieces) else recording.num_samples
-        planned = _cut(utterance_id(recording.id, index), piece, (lowest, highest), recording, limits)
+        room = (max(lowest, floor), highest)  # the floor holds back segments that jump back in time
+        planned = _cut(utterance_id(recording.id, index), piece, room, recording, limits)
         if isinstance(planned, Slice):
             slices.append(planned)
+            floor = planned.start_samples + planned.num_samples
         else:
             rejects.append(planned)
     return slices, rejects
@@ -179,6 +184,6 @@ def _check(item_id: str, num_samples: int, text: str, recording: Recording, limi
         detail = f"{duration_s:.3f} s, the minimum is {limits.min_duration_s} s"
         return Reject(id=item_id, stage=STAGE, reason=RejectReason.TOO_SHORT, detail=detail)
     if duration_s > limits.max_duration_s:
-        detail = f"{duration_s:.1f} s, the maximum is {limits.max_duration_s} s; without word times it can't be cut"
+        detail = f"{duration_s:.3f} s, the maximum is {limits.max_duration_s} s; without word times it can't be cut"
         return Reject(id=item_id, stage=STAGE, reason=RejectReason.TOO_LONG, detail=detail)
     return None

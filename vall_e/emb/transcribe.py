@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from vall_e import audio, config, manifest
+from vall_e.emb.stamps import STAMPS, what_changed
 from vall_e.executor import EXECUTORS, make_executor
 from vall_e.stage import Ledger, Outcome, StageReport, Work, run_stage
-from vall_e.types import Reject, RejectReason, Transcript, Unheard, UsageError
+from vall_e.types import Reject, RejectReason, Transcript, Unheard, UsageError, is_reserved
 
 STAGE = "transcribe"
 TRANSCRIPTS = "transcripts.jsonl"
@@ -233,33 +234,57 @@ def transcribe(input_audio: Path, output_metadata: Path, options: TranscribeOpti
         ledger = Ledger(output_metadata, TRANSCRIPTS, STAGE, lambda *_: True)
         if options.overwrite:
             ledger.clear()
+            (output_metadata / STAMPS).unlink(missing_ok=True)
         else:
-            _check_same(output_metadata, options)
-        found = audio.scan(root, STAGE)
-        _write_metadata(output_metadata, input_audio, options, chain)
-        items = [Item(recording_id, path) for recording_id, path in found.found]
-        work = Work(items=items, rejects=found.rejects, num_ignored=found.num_ignored)
-        return run_stage(ledger, work, functools.partial(Worker, root, options), executor)
+            _check_same(output_metadata, root, options)
+        work = find_work(root)
+        _write_metadata(output_metadata, root, options, chain)
+        found = [(item.id, item.path) for item in work.items]
+        notes = what_changed(output_metadata, found, ledger.done, {reject.id for reject in work.rejects})
+        report = run_stage(ledger, work, functools.partial(Worker, root, options), executor)
+        report.notes += notes
+        return report
 
 
-def _check_same(folder: Path, options: TranscribeOptions) -> None:
-    """Refuses to go on with other options than those of the rows that stand."""
+def find_work(root: Path) -> Work:
+    """The recordings below `root`, and what is rejected before it is opened.
+
+    Raises:
+        UsageError: nothing there has an audio file's name.
+    """
+    found = audio.scan(root, STAGE)
+    if not found.found and not found.rejects:
+        raise UsageError(f"{manifest.printable(root)}: none of its {found.num_ignored} files is audio by its extension")
+    detail = "a folder in its path has a name that datasets use; rename it"
+    items, reserved = [], []
+    for recording_id, path in found.found:
+        if is_reserved(recording_id):
+            reserved.append(Reject(id=recording_id, stage=STAGE, reason=RejectReason.BAD_NAME, detail=detail))
+        else:
+            items.append(Item(recording_id, path))
+    return Work(items=items, rejects=[*found.rejects, *reserved], num_ignored=found.num_ignored)
+
+
+def _check_same(folder: Path, root: Path, options: TranscribeOptions) -> None:
+    """Refuses to go on with another folder or other options than those of the rows that stand."""
     head = manifest.read_json(folder / METADATA)
     if head is None:
         return
+    advice = "pass --overwrite to make it anew, or choose another output folder"
+    if manifest.is_another_folder(head.get("input_audio"), root):
+        raise UsageError(f"{folder}: made from {head['input_audio']}, now {manifest.printable(root)}; {advice}")
     before = head.get(STAGE) or {}
     for key in sorted({*before, *options.deciding}):
         if before.get(key) != options.deciding.get(key):
             raise UsageError(
-                f"{folder}: made with {key} {before.get(key)!r}, now {options.deciding.get(key)!r}; "
-                "pass --overwrite to make it anew, or choose another --output-metadata"
+                f"{folder}: made with {key} {before.get(key)!r}, now {options.deciding.get(key)!r}; {advice}"
             )
 
 
-def _write_metadata(folder: Path, input_audio: Path, options: TranscribeOptions, chain: Sequence[Transcriber]) -> None:
+def _write_metadata(folder: Path, root: Path, options: TranscribeOptions, chain: Sequence[Transcriber]) -> None:
     head = {
         "schema_version": manifest.SCHEMA_VERSION,
-        "input_audio": str(input_audio),
+        "input_audio": manifest.printable(root.resolve()),
         STAGE: options.deciding,
         "backends": [transcriber.name_and_version for transcriber in chain],
         "versions": manifest.versions(LIBRARIES),
