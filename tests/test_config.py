@@ -160,7 +160,7 @@ def test_files_that_are_no_config(tmp_path: Path, text: str) -> None:
 
 
 def test_a_config_file_that_is_missing_or_binary(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="none.yaml: can't be read"):
+    with pytest.raises(UsageError, match="none.yaml: No such file"):
         resolve(file=tmp_path / "none.yaml")
     (tmp_path / "b.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UsageError, match="b.yaml: can't be read"):

@@ -13,8 +13,8 @@ from fractions import Fraction
 from pathlib import Path, PurePosixPath
 
 AUDIO_EXTENSIONS = frozenset(
-    (".wav", ".w64", ".flac", ".aiff", ".aif", ".aifc", ".au", ".caf", ".ogg", ".oga", ".opus", ".mp3")
-    + (".m4a", ".aac", ".mp4", ".mov", ".webm", ".mkv", ".wma", ".amr")
+    (".wav", ".w64", ".flac", ".aiff", ".aif", ".aifc", ".au", ".caf", ".ogg", ".oga", ".opus")
+    + (".mp3", ".mp2", ".mpga", ".m4a", ".m4b", ".aac", ".mp4", ".mov", ".3gp", ".webm", ".mkv", ".mka", ".wma", ".amr")
 )
 TEXT_SUFFIXES = (".normalized.txt", ".txt", ".lab")  # of texts beside the audio, the first that is there wins
 LANGUAGE_FILE = "language.txt"  # the ISO 639-1 code of the recordings in its folder and below
@@ -46,7 +46,7 @@ class RejectReason(enum.StrEnum):
 
     BAD_NAME = "bad_name"  # the path can't be kept as UTF-8, or leaves no room for the array's name
     LINK_OUTSIDE = "link_outside"  # a symbolic link that leaves the input folder
-    LINK_TO_FOLDER = "link_to_folder"  # a folder link inside the input: its files are already counted, or it loops
+    LINK_INSIDE = "link_inside"  # a symbolic link to a file or folder of the same input: already counted, or a loop
     NOT_A_FILE = "not_a_file"  # a folder, pipe or device with an audio file's name
     UNREADABLE = "unreadable"  # no decoder can read it
     TRUNCATED = "truncated"  # the header promises more audio than the file holds
@@ -150,7 +150,8 @@ class CodecSpec:
     """What a codec publishes, so that no caller branches on its name. `num_frames` owns the length law.
 
     A chunked codec (`chunk_samples` > 0) codes stretches of that length, `stride_samples` apart, each on its own.
-    With `chunk_frames` what is no longer than a chunk is coded as a whole, all else in chunks of exactly that many frames.
+    With `chunk_frames` what is no longer than a chunk is coded as a whole, all else in chunks of exactly that many
+    frames.
     """
 
     name: str
