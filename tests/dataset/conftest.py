@@ -74,7 +74,9 @@ def similar_rows(rows: Sequence[Utterance], count: int = 3) -> list[dict[str, An
     return out
 
 
-def write(folder: Path, rows: Iterable[Utterance], similar: Iterable[dict[str, Any]] | None = None) -> Path:
+def write(
+    folder: Path, rows: Iterable[Utterance], similar: Iterable[dict[str, Any]] | None = None, *, made: str = ""
+) -> Path:
     rows = list(rows)
     for row in rows:
         manifest.write_array(folder / row.codes, codes_of(row), folder)
@@ -84,7 +86,7 @@ def write(folder: Path, rows: Iterable[Utterance], similar: Iterable[dict[str, A
         with manifest.JsonlWriter(folder / "similar.jsonl") as writer:
             writer.write(similar)
     value = {"schema_version": 1, "codec": dataclasses.asdict(SPEC), "config": {}, "versions": {}, "counts": {}}
-    manifest.write_json(folder / "dataset.json", value, folder)
+    manifest.write_json(folder / "dataset.json", value | ({"made": made} if made else {}), folder)
     return folder
 
 

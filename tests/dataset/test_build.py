@@ -19,7 +19,7 @@ import pytest
 from vall_e import manifest
 from vall_e.dataset import scan
 from vall_e.dataset.__main__ import main
-from vall_e.dataset.build import BuildOptions, build
+from vall_e.dataset.build import BuildOptions, build, show_progress
 from vall_e.dataset.index import Index
 from vall_e.dataset.vocab import Vocabulary
 from vall_e.types import ContractError, UsageError
@@ -117,18 +117,57 @@ def test_a_damaged_build_is_not_taken_for_up_to_date(rows, make):
     assert digest(output) == whole
 
 
-def test_vocabulary_is_kept_by_a_rebuild_and_an_unknown_phone_is_named(rows, make, tools):
+def test_a_given_vocabulary_stays_as_it_is_and_an_unknown_phone_is_named(rows, make, tools):
     folder = make(rows)
     output = build(folder, folder / "built", SMALL).output
     vocabulary = Vocabulary.load(output / "vocab.json")
     assert "".join(vocabulary.phones) == "".join(sorted(set("".join(row.phonemes for row in rows))))
     odd = tools.utterance("g/s0/odd.wav", None, frames=9, phonemes="aɮ")
     tools.write(folder, [odd])
-    with pytest.raises(ContractError, match=r"g/s0/odd\.wav: phone 'ɮ' \(U\+026E\)"):
-        build(folder, output, SMALL)
+    given = dataclasses.replace(SMALL, vocab=output / "vocab.json")
+    with pytest.raises(ContractError, match=r"g/s0/odd\.wav needs phone 'ɮ' \(U\+026E\)"):
+        build(folder, output, given)
     assert Vocabulary.load(output / "vocab.json") == vocabulary, "the old build still stands"
-    build(folder, output, dataclasses.replace(SMALL, overwrite=True))
-    assert "ɮ" in Vocabulary.load(output / "vocab.json").phones
+
+
+def test_new_phones_come_after_the_known_ones_whose_ids_stay(rows, make, tools):
+    folder = make(rows)
+    output = build(folder, folder / "built", SMALL).output
+    before = Vocabulary.load(output / "vocab.json")
+    new = [tools.utterance("g/s0/new.wav", None, frames=9, phonemes="ħa!ɮ", language="aa")]
+    tools.write(folder, new)
+    report = build(folder, output, SMALL)
+    assert report.new_phones == ("!", "ħ", "ɮ") and report.new_languages == ("aa",)
+    told = "the vocabulary grew by 3 phones ('!', 'ħ', 'ɮ'): a trained model needs as many more rows of its text embed"
+    assert told in report.line()
+    assert "grew by 1 language ('aa')" in report.line()
+    index = Index(output)
+    assert index.vocabulary.phones == (*before.phones, "!", "ħ", "ɮ")
+    assert index.vocabulary.languages == (*before.languages, "aa")
+    by_id = {row.id: row for row in [*rows, *new]}
+    for number in range(len(index)):
+        row = by_id[index.id(number)]
+        assert index.vocabulary.decode(index.tokens(number)) == row.phonemes
+        assert index.vocabulary.languages[index.language[number]] == row.language
+        if row in rows:
+            assert index.tokens(number).tolist() == before.encode(row.phonemes, "").tolist()
+    again = build(folder, output, SMALL)
+    assert again.skipped and "grew" not in again.line()
+    anew = build(folder, output, dataclasses.replace(SMALL, overwrite=True))
+    assert Vocabulary.load(output / "vocab.json").phones == tuple(sorted(index.vocabulary.phones))
+    assert "grew" not in anew.line()
+
+
+def test_what_a_given_vocabulary_lacks_is_named_for_several_utterances(rows, make, tools, tmp_path):
+    Vocabulary.of("".join(row.phonemes for row in rows), ["en", "ja"]).save(tmp_path / "vocab.json", tmp_path)
+    odd = [tools.utterance(f"g/s/{n}.wav", None, frames=9, phonemes=text) for n, text in enumerate(["ħɮ", "ħa", "!"])]
+    odd.append(tools.utterance("g/s/de.wav", None, frames=9, language="de"))
+    folder = make([*rows, *odd])
+    with pytest.raises(ContractError) as caught:
+        build(folder, folder / "built", dataclasses.replace(SMALL, vocab=tmp_path / "vocab.json"))
+    told = str(caught.value)
+    assert "g/s/0.wav needs phone 'ħ' (U+0127), phone 'ɮ' (U+026E); g/s/2.wav needs phone '!' (U+0021)" in told
+    assert "g/s/de.wav needs language 'de'" in told and "g/s/1.wav" not in told
 
 
 def test_given_vocabulary_decides_the_ids(rows, make, tmp_path):
@@ -139,7 +178,7 @@ def test_given_vocabulary_decides_the_ids(rows, make, tmp_path):
     assert index.vocabulary == wide
     narrow = Vocabulary.of("abc", ["en"])
     narrow.save(tmp_path / "narrow.json", tmp_path)
-    with pytest.raises(ContractError, match="is not in the vocabulary"):
+    with pytest.raises(ContractError, match="not in the vocabulary to keep to"):
         build(folder, folder / "other", dataclasses.replace(SMALL, vocab=tmp_path / "narrow.json"))
     assert not (folder / "other").exists()
 
@@ -199,7 +238,7 @@ def test_a_row_that_breaks_the_contract_is_refused(rows, make, change):
     bad = manifest.to_row(dataclasses.replace(rows[2], id="g/s0/bad.wav", **change))
     with (folder / "utterances.jsonl").open("a") as file:
         file.write(json.dumps(bad) + "\n")
-    with pytest.raises(ContractError, match=r"bad\.wav|outside\.npy"):
+    with pytest.raises(ContractError, match=rf"bad\.wav|outside\.npy|utterances\.jsonl:{len(rows) + 1}"):
         build(folder, folder / "built", SMALL)
 
 
@@ -243,9 +282,11 @@ def test_a_torn_last_line_is_no_row(rows, make):
 def test_input_that_changes_under_the_build_is_noticed(rows, make):
     folder = make(rows)
 
-    def meddle(done: int, total: int) -> None:
-        with (folder / "utterances.jsonl").open("a") as file:
-            file.write("\n")
+    def meddle(counts, total):
+        for done in counts:
+            with (folder / "utterances.jsonl").open("a") as file:
+                file.write("\n")
+            yield done
 
     with pytest.raises(ContractError, match="changed while it was read"):
         build(folder, folder / "built", SMALL, progress=meddle)
@@ -255,10 +296,12 @@ def test_input_that_changes_under_the_build_is_noticed(rows, make):
 def test_a_row_that_moves_under_the_build_is_named(rows, make):
     folder = make(rows)
 
-    def meddle(done: int, total: int) -> None:
-        lines = (folder / "utterances.jsonl").read_bytes().splitlines(keepends=True)
-        with (folder / "utterances.jsonl").open("r+b") as file:
-            file.write(b"".join(reversed(lines)))
+    def meddle(counts, total):
+        for done in counts:
+            lines = (folder / "utterances.jsonl").read_bytes().splitlines(keepends=True)
+            with (folder / "utterances.jsonl").open("r+b") as file:
+                file.write(b"".join(reversed(lines)))
+            yield done
 
     with pytest.raises(ContractError, match="changed while it was read|not JSON"):
         build(folder, folder / "built", SMALL, progress=meddle)
@@ -332,6 +375,52 @@ def test_a_kill_leaves_no_half_built_folder_and_the_next_build_is_whole(tools, m
     assert not list(folder.glob(".built/.tmp"))
 
 
+def test_a_kill_between_the_renames_of_the_swap_loses_neither_build_nor_vocabulary(rows, make, tools):
+    """Else the next build makes a new vocabulary, and every model trained so far reads other phones than it learned."""
+    folder = make(rows)
+    output = build(folder, folder / "built", SMALL).output
+    before, old = digest(output), Vocabulary.load(output / "vocab.json")
+    tools.write(folder, [tools.utterance("g/s0/new.wav", None, frames=9, phonemes="!a")])
+    code = (
+        "import os, signal, sys; from vall_e.dataset.__main__ import main; rename = os.rename\n"
+        "def rename_and_die(*names):\n    rename(*names)\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "os.rename = rename_and_die\nmain(['build', '--input-dataset', sys.argv[1]])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL and not output.exists()
+    with pytest.raises(ContractError):  # whatever the next build comes to, the old one is back
+        build(folder, output, SMALL, progress=lambda counts, total: (_ for _ in ()).throw(ContractError("no")))
+    assert digest(output) == before
+    assert build(folder, output, SMALL).new_phones == ("!",)
+    assert Vocabulary.load(output / "vocab.json").phones[: len(old.phones)] == old.phones
+    assert sorted(path.name for path in (folder / ".built").iterdir()) == [".lock"]
+
+
+def test_a_dataset_made_anew_with_the_same_rows_is_built_again(rows, make, tools):
+    """`process --overwrite` with other audio of the same length: rows and sizes are the same, the codes are not."""
+    folder = make(rows)
+    tools.write(folder, [], made="first")
+    output = build(folder, folder / "built", SMALL).output
+    tools.write(folder, [], made="first")  # more was added, or nothing
+    assert build(folder, output, SMALL).skipped
+    codes = tools.codes_of(rows[3])[:, ::-1]
+    manifest.write_array(folder / rows[3].codes, codes, folder)
+    tools.write(folder, [], made="second")
+    assert not build(folder, output, SMALL).skipped
+    index = Index(output)
+    number = next(number for number in range(len(index)) if index.id(number) == rows[3].id)
+    np.testing.assert_array_equal(index.codes(number), codes)
+    assert build(folder, output, SMALL).skipped
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_progress_hands_every_count_on_and_shows_the_last(terminal, monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    assert list(show_progress(iter([4, 8, 9]), 9)) == [4, 8, 9]
+    printed = capsys.readouterr().err
+    assert "9/9" in printed and "items/s" in printed
+
+
 def test_two_builds_of_one_output_do_not_meet(rows, make):
     folder = make(rows)
     with manifest.folder_lock(folder / ".built"), pytest.raises(UsageError, match="another run"):
@@ -347,7 +436,10 @@ def test_command_line_builds_and_shows(rows, make, tools, capsys):
     assert f"{len(rows)} utterances" in capsys.readouterr().out
     assert Index(folder / "built").built["content"]["validation_fraction"] == 0.3
     assert main([*argv, "--validation-fraction", "0"]) == 0
-    assert "no recording fell to validation" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    told = "no recording of 12 fell to validation; --validation-fraction (section build) is 0, a larger one brings some"
+    assert told in printed.out and "utterances/s" in printed.out
+    assert f"build: {len(rows)}/{len(rows)}, " in printed.err and "items/s" in printed.err
     assert main(["show", "--built", str(folder / "built")]) == 0
     shown = capsys.readouterr().out
     for text in ("g/s0", "ja", "train", f"{len(Index(folder / 'built').vocabulary.phones)} phones"):

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from vall_e import config
-from vall_e.dataset.build import BuildOptions, Progress, build
-
-PROGRESS_EVERY_S = 10
+from vall_e.dataset.build import BuildOptions, build, show_progress
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,27 +27,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         show(args.built)
         return 0
     options = config.resolve(BuildOptions, args, "build")
-    report = build(args.input_dataset, args.output or args.input_dataset / "built", options, progress=_progress())
+    report = build(args.input_dataset, args.output or args.input_dataset / "built", options, progress=show_progress)
     print(report.line())
     return 0
-
-
-def _progress() -> Progress:
-    """A line on stderr every few seconds, rewritten in place on a terminal."""
-    live = sys.stderr.isatty()
-    started = last = time.monotonic()
-
-    def tell(done: int, total: int) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last < (0.2 if live else PROGRESS_EVERY_S) and not (live and done == total):
-            return
-        last = now
-        text = f"dataset: {done:,} of {total:,} utterances, {done / max(now - started, 1e-9):,.0f}/s"
-        end = "\n" if done == total or not live else ""
-        print(f"\r{text}\033[K" if live else text, end=end, file=sys.stderr, flush=True)
-
-    return tell
 
 
 if __name__ == "__main__":

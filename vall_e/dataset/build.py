@@ -1,7 +1,8 @@
 """Utterances, codes and similar lists → memory-mapped Arrow files, the same bytes whatever the order of the input.
 
 Two passes: `scan` checks and sorts the rows, then each utterance is read in order of id, turned into numbers and
-written. Everything is written beside the output and swapped in at the end: a kill leaves the old build or none.
+written. Everything is written beside the output and swapped in at the end: a kill leaves the old build or none, or puts
+it where the next build finds it and its vocabulary.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -28,7 +30,11 @@ from vall_e.dataset.index import Index, read_built
 from vall_e.dataset.vocab import Vocabulary
 from vall_e.types import CodecSpec, ContractError, UsageError
 
-Progress = Callable[[int, int], None]
+# wraps the counts of utterances done, of so many in all, as they come; hands them on
+Progress = Callable[[Iterable[int], int], Iterable[int]]
+PLAIN_PROGRESS_S = 10.0  # seconds between lines where the output is no terminal
+OLD = "old"  # beside the output, not in .tmp: the build that is being replaced is not to be cleared away
+MOST_SHOWN = 8  # new phones in a warning
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,7 @@ class BuildOptions:
     """Options of `python -m vall_e.dataset build` and keys of the `build` section."""
 
     validation_fraction: float = option(0.05, "share of the recordings kept for validation, chosen by a hash of the id")
-    vocab: Path | None = option(None, "vocab.json to keep to; else that of the build being replaced, else a new one")
+    vocab: Path | None = option(None, "vocab.json to keep to; else that of the last build, extended")
     overwrite: bool = option(False, "build again even if nothing changed, with a new vocabulary")
     batch_utterances: int = option(1024, "utterances in one Arrow record batch; sets the memory that a build needs")
     file_batches: int = option(128, "record batches in one Arrow file")
@@ -65,6 +71,10 @@ class BuildReport:
     audio_s: float
     wall_s: float
     skipped: bool
+    recordings: int
+    validation_fraction: float
+    new_phones: tuple[str, ...] = ()  # what the vocabulary of the last build did not have
+    new_languages: tuple[str, ...] = ()
     stage: ClassVar[str] = "build"
     num_rejects: ClassVar[int] = 0  # what is not right stops the build
     num_ignored: ClassVar[int] = 0
@@ -87,10 +97,17 @@ class BuildReport:
         found = []
         if not self.with_similar:
             found.append("no similar utterances: every prompt comes at random from the same speaker")
+        where = f"--validation-fraction (section build) is {self.validation_fraction:g}"
         if not self.validation:
-            found.append("no recording fell to validation")
+            found.append(f"no recording of {self.recordings} fell to validation; {where}, a larger one brings some")
         if not self.train:
-            found.append("no recording fell to training")
+            found.append(f"no recording of {self.recordings} fell to training; {where}, a smaller one brings some")
+        if self.new_phones:
+            grew, rows = _grew(self.new_phones, "phone"), "as many more rows of its text embedding"
+            found.append(f"the vocabulary grew by {grew}: a trained model needs {rows}")
+        if self.new_languages:
+            grew, rows = _grew(self.new_languages, "language"), "as many more rows of its language embedding"
+            found.append(f"the vocabulary grew by {grew}: a trained model needs {rows}")
         return tuple(found)
 
     def line(self) -> str:
@@ -100,8 +117,14 @@ class BuildReport:
             f"{self.with_similar} with similar ones), {self.audio_s / 3600:.2f} h, {self.speakers} speakers, "
             f"{self.languages} languages, {self.phones} phones"
         )
-        text += ", up to date" if self.skipped else f", {self.wall_s:.1f} s"
+        speed = self.utterances / max(self.wall_s, 1e-9)
+        text += ", up to date" if self.skipped else f", {self.wall_s:.1f} s, {speed:,.0f} utterances/s"
         return "; ".join([text, *(f"warning: {warning}" for warning in self.warnings)])
+
+
+def _grew(new: tuple[str, ...], what: str) -> str:
+    shown = ", ".join(map(repr, new[:MOST_SHOWN])) + (", …" if len(new) > MOST_SHOWN else "")
+    return f"{len(new)} {what}{'s' if len(new) > 1 else ''} ({shown})"
 
 
 def build(
@@ -109,7 +132,7 @@ def build(
 ) -> BuildReport:
     """Builds `output` from the dataset folder that `process` (and `similar`) wrote; does nothing if it is up to date.
 
-    `progress` is called with (utterances done, utterances in all).
+    `progress` is handed the counts of utterances done, as they come, and how many there are; see `show_progress`.
 
     Raises:
         UsageError: a file is missing, `output` is something else, or another build runs.
@@ -118,32 +141,42 @@ def build(
     started = time.perf_counter()
     options = options or BuildOptions()
     source = Source.open(input_dataset)
-    with _output_lock(output) as temp:
-        vocabulary = _given_vocabulary(output, options)
+    with _output_lock(output) as side:
+        old = _old_vocabulary(output, options)
         content = _content(source, options)
-        if not options.overwrite and vocabulary is not None and _up_to_date(output, content, vocabulary):
+        if not options.overwrite and old is not None and _up_to_date(output, source.made, content, old):
             return _report(output, read_built(output), started, skipped=True)
-        catalogue = scan.scan_utterances(source.utterances, source.spec, vocabulary)
+        catalogue = scan.scan_utterances(source.utterances, source.spec, old, closed=options.vocab is not None)
+        temp = side / manifest.TEMP_FOLDER
         try:
             built = _write(source, catalogue, temp / "new", options, content, progress)
             source.check_unchanged()
-            _swap(temp, output)
+            _swap(temp / "new", side, output)
         finally:
             shutil.rmtree(temp, ignore_errors=True)
-    return _report(output, built, started, skipped=False)
+    report = _report(output, built, started, skipped=False)
+    if old is None:
+        return report
+    new = catalogue.vocabulary  # what is new stands behind what is old
+    phones, languages = new.phones[len(old.phones) :], new.languages[len(old.languages) :]
+    return dataclasses.replace(report, new_phones=phones, new_languages=languages)
 
 
 @contextlib.contextmanager
 def _output_lock(output: Path) -> Iterator[Path]:
-    """Holds `output` as its only builder, and gives a folder beside it, on the same disk, to build in."""
+    """Holds `output` as its only builder, and gives a folder beside it, on the same disk; the work is in its .tmp."""
     if output.exists() and not (output / files.BUILT_JSON).is_file() and (not output.is_dir() or any(output.iterdir())):
         raise UsageError(f"{output}: exists and is not a built dataset; choose another output")
     side = output.parent / f".{output.name}"
     with manifest.folder_lock(side):
-        yield side / manifest.TEMP_FOLDER
+        _recover(side, output)
+        try:
+            yield side
+        finally:
+            _recover(side, output)
 
 
-def _given_vocabulary(output: Path, options: BuildOptions) -> Vocabulary | None:
+def _old_vocabulary(output: Path, options: BuildOptions) -> Vocabulary | None:
     if options.vocab is not None:
         return Vocabulary.load(options.vocab)
     if not options.overwrite and (output / files.VOCAB_JSON).is_file():
@@ -162,7 +195,7 @@ def _content(source: Source, options: BuildOptions) -> dict[str, Any]:
     }
 
 
-def _up_to_date(output: Path, content: dict[str, Any], vocabulary: Vocabulary) -> bool:
+def _up_to_date(output: Path, made: str, content: dict[str, Any], vocabulary: Vocabulary) -> bool:
     if not (output / files.BUILT_JSON).is_file():
         return False
     try:
@@ -170,7 +203,7 @@ def _up_to_date(output: Path, content: dict[str, Any], vocabulary: Vocabulary) -
     except (ContractError, UsageError):  # damaged, incomplete, or of another version: it is built anew
         return False
     sizes = {path.name: path.stat().st_size for path in output.glob("*.arrow")}
-    whole = sizes == index.built["files"]
+    whole = sizes == index.built["files"] and index.built["made"] == made
     return whole and index.built["content"] == content and index.vocabulary == vocabulary
 
 
@@ -194,21 +227,25 @@ def _write(
         batch_rows=options.batch_utterances,
         file_batches=options.file_batches,
     )
-    reader = EntryReader(source, catalogue, scan.scan_similar(source.similar, table))
-    with reader:
-        while writer.done < len(table):
-            last = min(writer.done + options.batch_utterances, len(table))
-            writer.write(reader.read(range(writer.done, last)))
-            if progress is not None:
-                progress(last, len(table))
+    with EntryReader(source, catalogue, scan.scan_similar(source.similar, table)) as reader:
+        counts = _copy(reader, writer, len(table))
+        for _ in progress(counts, len(table)) if progress is not None else counts:
+            pass
     writer.finish(table.ids, len(catalogue.speakers))
     vocabulary.save(folder / files.VOCAB_JSON, folder)
-    built = built_json(writer, source.spec, vocabulary, catalogue.speakers, content)
+    built = built_json(writer, source.spec, vocabulary, catalogue.speakers, content, made=source.made)
     for name in built["files"]:
         _sync(folder / name)
     manifest.write_json(folder / files.BUILT_JSON, built, folder)
     (folder / manifest.TEMP_FOLDER).rmdir()
     return built
+
+
+def _copy(reader: EntryReader, writer: files.Writer, total: int) -> Iterator[int]:
+    """Writes all rows, and tells after each record batch how many are done."""
+    while writer.done < total:
+        writer.write(reader.read(range(writer.done, min(writer.done + writer.batch_rows, total))))
+        yield writer.done
 
 
 def built_json(
@@ -217,8 +254,10 @@ def built_json(
     vocabulary: Vocabulary,
     speakers: tuple[str, ...],
     content: dict[str, Any],
+    *,
+    made: str = "",
 ) -> dict[str, Any]:
-    """built.json of a finished writer. Nothing in it depends on the time, the machine or the order of the input."""
+    """built.json of a finished writer. But for `made`, the input's own stamp, no time, machine or order shows in it."""
     columns = writer.columns
     frames = int(columns["num_frames"].sum(dtype=np.int64))
     counts = {
@@ -226,6 +265,7 @@ def built_json(
         "validation": int((columns["split"] == files.VALIDATION).sum()),
         "with_similar": int((columns["num_similar"] > 0).sum()),
         "frames": frames,
+        "recordings": len(np.unique(columns["recording_hash"])),
     }
     per_language = np.bincount(columns["language"], minlength=len(vocabulary.languages))
     return {
@@ -236,18 +276,27 @@ def built_json(
         "counts": counts,
         "languages": dict(zip(vocabulary.languages, per_language.tolist(), strict=True)),
         "layout": {"batch_rows": writer.batch_rows, "file_batches": writer.file_batches},
+        "made": made,
         "content": content,
         "files": {path.name: path.stat().st_size for path in sorted(writer.folder.glob("*.arrow"))},
         "speakers": list(speakers),
     }
 
 
-def _swap(temp: Path, output: Path) -> None:
+def _swap(folder: Path, side: Path, output: Path) -> None:
     if output.exists():
-        os.rename(output, temp / "old")
-    os.rename(temp / "new", output)
+        os.rename(output, side / OLD)
+    os.rename(folder, output)  # a kill before this leaves no output: `_recover` puts the old one back
     _sync(output)
     _sync(output.parent)
+
+
+def _recover(side: Path, output: Path) -> None:
+    """Of a swap: removes the old build if the new one stands, else puts it back, for its vocabulary's sake."""
+    old = side / OLD
+    if old.exists() and not output.exists():
+        os.rename(old, output)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _sync(path: Path) -> None:
@@ -273,4 +322,39 @@ def _report(output: Path, built: dict[str, Any], started: float, *, skipped: boo
         audio_s=float(counts["frames"] / spec.frame_rate_hz),
         wall_s=time.perf_counter() - started,
         skipped=skipped,
+        recordings=counts["recordings"],
+        validation_fraction=built["content"]["validation_fraction"],
     )
+
+
+def show_progress(counts: Iterable[int], total: int) -> Iterator[int]:
+    """A `progress` that shows utterances/s on stderr: a bar on a terminal, a line every 10 seconds elsewhere."""
+    return _show_bar(counts, total) if sys.stderr.isatty() else _show_lines(counts, total)
+
+
+def _speed(done: int, started: float) -> str:
+    return f"{done / max(time.monotonic() - started, 1e-9):,.0f} items/s"
+
+
+def _show_bar(counts: Iterable[int], total: int) -> Iterator[int]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    text, speed = TextColumn("{task.description:>10}"), TextColumn("{task.fields[speed]}")
+    columns = (text, BarColumn(), MofNCompleteColumn(), speed, TimeRemainingColumn())
+    started = time.monotonic()
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(BuildReport.stage, total=total, speed="")
+        for done in counts:
+            bar.update(task, completed=done, speed=_speed(done, started))
+            yield done
+
+
+def _show_lines(counts: Iterable[int], total: int) -> Iterator[int]:
+    started = shown = time.monotonic()
+    for done in counts:
+        now = time.monotonic()
+        if done == total or now - shown >= PLAIN_PROGRESS_S:
+            shown = now
+            print(f"{BuildReport.stage}: {done}/{total}, {_speed(done, started)}", file=sys.stderr, flush=True)
+        yield done

@@ -19,6 +19,7 @@ class Source:
 
     folder: Path
     spec: CodecSpec
+    made: str  # changes when `process` makes the dataset anew, whatever its rows say
     stamps: tuple[Any, ...]
 
     @property
@@ -34,7 +35,8 @@ class Source:
         if not folder.is_dir():
             raise UsageError(f"{folder}: no such folder")
         manifest.require_file(folder / "utterances.jsonl", "`python -m vall_e.emb.process`")
-        return cls(folder, scan.read_spec(folder / "dataset.json"), _stamps(folder))
+        stamps = _stamps(folder)
+        return cls(folder, *scan.read_head(folder / "dataset.json"), stamps)
 
     def check_unchanged(self) -> None:
         """Raises:

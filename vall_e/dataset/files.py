@@ -22,7 +22,7 @@ import numpy as np
 from vall_e.dataset.scan import ID_SALT, SPLIT_SALT, hash_id
 from vall_e.types import ContractError, UsageError
 
-BUILT_VERSION = 1
+BUILT_VERSION = 2
 BUILT_JSON, VOCAB_JSON = "built.json", "vocab.json"
 INDEX_FILE, SPEAKERS_FILE = "index.arrow", "speakers.arrow"
 TRAIN, VALIDATION = 0, 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -116,10 +115,7 @@ def read_built(path: Path) -> dict[str, Any]:
         UsageError: there is none. ContractError: not JSON, or of another version.
     """
     file = manifest.require_file(path / files.BUILT_JSON, "`python -m vall_e.dataset build`")
-    try:
-        value = json.loads(file.read_bytes())
-    except ValueError:
-        raise ContractError(f"{file}: not JSON; build it again") from None
-    if not isinstance(value, dict) or value.get("version") != files.BUILT_VERSION:
+    value = manifest.read_json(file) or {}
+    if value.get("version") != files.BUILT_VERSION:
         raise ContractError(f"{file}: not of version {files.BUILT_VERSION}; build it again")
     return value

@@ -21,6 +21,7 @@ from vall_e.dataset.vocab import Vocabulary
 from vall_e.types import CodecSpec, ContractError, UsageError, Utterance, safe_path
 
 CHUNK_ROWS = 65_536
+MOST_NAMED = 5  # utterances in the error about a vocabulary that lacks what they need
 SPLIT_SALT = b"vall_e.split"  # fixed: with another one, validation recordings would move into training
 ID_SALT = b"vall_e.id"
 
@@ -59,17 +60,16 @@ def parse_line(line: bytes, where: str) -> Any:
         raise ContractError(f"{where}: not JSON; the file was changed by hand or by the disk") from None
 
 
-def read_spec(path: Path) -> CodecSpec:
-    """The codec that `process` noted in dataset.json.
+def read_head(path: Path) -> tuple[CodecSpec, str]:
+    """The codec, and the stamp of when the dataset was made, that `process` noted in dataset.json.
 
     Raises:
         UsageError: no such file. ContractError: of another schema, or not a codec.
     """
-    manifest.require_file(path, "`python -m vall_e.emb.process`")
-    value = parse_line(path.read_bytes(), str(path))
-    if not isinstance(value, dict) or value.get("schema_version") != manifest.SCHEMA_VERSION:
+    value = manifest.read_json(manifest.require_file(path, "`python -m vall_e.emb.process`")) or {}
+    if value.get("schema_version") != manifest.SCHEMA_VERSION:
         raise ContractError(f"{path}: not of schema version {manifest.SCHEMA_VERSION}")
-    return manifest.from_row(CodecSpec, value.get("codec"), f"{path}: codec")
+    return manifest.from_row(CodecSpec, value.get("codec"), f"{path}: codec"), str(value.get("made", ""))
 
 
 class IdTable:
@@ -121,11 +121,11 @@ class Catalogue:
     vocabulary: Vocabulary
 
 
-def scan_utterances(path: Path, spec: CodecSpec, vocabulary: Vocabulary | None) -> Catalogue:
-    """Checks every row and sorts them by id. Without a vocabulary, one is made of what occurs.
+def scan_utterances(path: Path, spec: CodecSpec, vocabulary: Vocabulary | None, *, closed: bool = False) -> Catalogue:
+    """Checks every row and sorts them by id. `vocabulary` grows by what occurs and it lacks, unless it is `closed`.
 
     Raises:
-        ContractError: names the row at fault, or the phone or language that `vocabulary` does not have.
+        ContractError: names the row at fault, or what a closed vocabulary lacks and which utterances need it.
     """
     import pyarrow as pa
 
@@ -135,13 +135,16 @@ def scan_utterances(path: Path, spec: CodecSpec, vocabulary: Vocabulary | None) 
     speakers: set[str] = set()
     phones: set[str] = set()
     languages: set[str] = set()
+    known = vocabulary or Vocabulary((), ())
+    lacking: list[str] = []
     for where, offset, value in offset_lines(path):
         row = utterance_of(value, where)
         check_row(row, spec, path.parent)
-        new_phones = set(row.phonemes) - phones
-        if vocabulary is not None:
-            _check_known(vocabulary, "".join(sorted(new_phones)), row)
-        phones |= new_phones
+        if closed and (lacks := _lacks(known, set(row.phonemes) - phones, {row.language} - languages)):
+            lacking.append(f"{row.id} needs {lacks}")
+            if len(lacking) == MOST_NAMED:
+                break
+        phones.update(row.phonemes)
         languages.add(row.language)
         speakers.add(row.speaker_id)
         offsets.append(offset)
@@ -149,21 +152,21 @@ def scan_utterances(path: Path, spec: CodecSpec, vocabulary: Vocabulary | None) 
         if len(ids) == CHUNK_ROWS:
             chunks.append(pa.array(ids, pa.large_string()))
             ids = []
+    if lacking:
+        raise ContractError(f"not in the vocabulary to keep to: {'; '.join(lacking)}; without --vocab it would grow")
     if not offsets:
         raise UsageError(f"{path}: no utterances in it")
     chunks.append(pa.array(ids, pa.large_string()))
     table, order = _sorted_table(chunks)
-    made = vocabulary if vocabulary is not None else Vocabulary.of(phones, languages)
-    return Catalogue(table, np.frombuffer(offsets, np.int64)[order], tuple(sorted(speakers)), made)
+    grown = known if closed else known.extended(phones, languages)
+    return Catalogue(table, np.frombuffer(offsets, np.int64)[order], tuple(sorted(speakers)), grown)
 
 
-def _check_known(vocabulary: Vocabulary, phones: str, row: Utterance) -> None:
-    try:
-        vocabulary.encode(phones, row.id)
-        vocabulary.language_id(row.language, row.id)
-    except ContractError as error:
-        how = "`python -m vall_e.dataset build --overwrite` makes a new one, which trained models don't fit"
-        raise ContractError(f"{error} to keep to; {how}") from None
+def _lacks(vocabulary: Vocabulary, phones: set[str], languages: set[str]) -> str:
+    """What of these the vocabulary does not have, for an error; empty if it has them all."""
+    found = [f"phone {phone!r} (U+{ord(phone):04X})" for phone in sorted(phones - vocabulary.token_of.keys())]
+    found += [f"language {language!r}" for language in sorted(languages - vocabulary.language_ids.keys())]
+    return ", ".join(found)
 
 
 def _sorted_table(chunks: list[Any]) -> tuple[IdTable, np.ndarray]:

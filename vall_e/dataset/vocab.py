@@ -21,7 +21,10 @@ PAD, BOS, EOS = range(len(SPECIALS))
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Phones and languages, each in order of id; a phone's id is its place plus the number of special tokens."""
+    """Phones and languages, each in order of id; a phone's id is its place plus the number of special tokens.
+
+    The first vocabulary is in code point order; what later data brings comes after it, so that no id changes.
+    """
 
     phones: tuple[str, ...]
     languages: tuple[str, ...]
@@ -30,6 +33,11 @@ class Vocabulary:
     def of(cls, phones: Iterable[str], languages: Iterable[str]) -> Vocabulary:
         """In code point order, so that the same data gives the same ids."""
         return cls(tuple(sorted(set(phones))), tuple(sorted(set(languages))))
+
+    def extended(self, phones: Iterable[str], languages: Iterable[str]) -> Vocabulary:
+        """With what is new after what is known, in code point order: every known id stays."""
+        more = Vocabulary.of(set(phones).difference(self.phones), set(languages).difference(self.languages))
+        return Vocabulary(self.phones + more.phones, self.languages + more.languages)
 
     def __len__(self) -> int:
         """Rows of a text embedding: special tokens and phones."""
