@@ -15,13 +15,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vall_e import audio
-from vall_e.types import RejectReason
+from vall_e.types import RejectReason, UsageError
 
 RATE_HZ = 16_000
 SUBTYPES = {"u8": "PCM_U8", "s16": "PCM_16", "s24": "PCM_24", "s32": "PCM_32", "f32": "FLOAT", "f64": "DOUBLE"}
 LIBSNDFILE = {"a.flac": None, "vorbis.ogg": "VORBIS", "opus.ogg": "OPUS", "a.mp3": None, "a.aiff": None, "a.au": None}
-LIBAV = {"a.opus": "libopus", "a.m4a": "aac", "a.mp4": "aac", "a.webm": "libopus", "a.wma": "wmav2", "a.mkv": "flac"}
-LOSSLESS = {"s16.wav", "s24.wav", "s32.wav", "f32.wav", "f64.wav", "a.flac", "a.aiff", "a.au", "a.mkv"}
+LIBAV = {"a.opus": "libopus", "a.m4a": "aac", "a.m4b": "aac", "a.3gp": "aac", "a.mp4": "aac", "a.mp2": "mp2"}
+LIBAV |= {"a.mka": "flac", "a.aac": "aac", "a.mpga": "mp2", "a.webm": "libopus", "a.wma": "wmav2", "a.mkv": "flac"}
+CONTAINERS = {".wma": "asf", ".m4a": "mp4", ".m4b": "mp4", ".aac": "adts", ".mpga": "mp2", ".mka": "matroska"}
+LOSSLESS = {"s16.wav", "s24.wav", "s32.wav", "f32.wav", "f64.wav", "a.flac", "a.aiff", "a.au", "a.mkv", "a.mka"}
 NAMES = [*(f"{key}.wav" for key in SUBTYPES), *LIBSNDFILE, *LIBAV]
 
 
@@ -34,7 +36,7 @@ def tone(num: int, rate_hz: int = RATE_HZ) -> np.ndarray:
 def encode(path: Path, samples: np.ndarray, rate_hz: int, codec: str) -> None:
     import av
 
-    with av.open(str(path), "w", format={".wma": "asf", ".m4a": "mp4"}.get(path.suffix)) as container:
+    with av.open(str(path), "w", format=CONTAINERS.get(path.suffix)) as container:
         stream = container.add_stream(codec, rate=rate_hz)
         stream.layout = "mono"
         stream.bit_rate = 64_000
@@ -295,21 +297,24 @@ def test_scan_accounts_for_every_entry(tmp_path: Path) -> None:
     (root / "out.wav").symlink_to(outside / "o.wav")
     (root / "broken.wav").symlink_to(root / "nowhere.wav")
     (root / "inner.wav").symlink_to(root / "g" / "s" / "a.wav")
+    soundfile.write(root / "blob", tone(100), RATE_HZ, format="WAV")
+    (root / "annexed.wav").symlink_to("blob")  # which is not audio by its name, so the link is what counts
     (root / "g" / "loop").symlink_to(root)
     (root / "far").symlink_to(outside)
     os.mkfifo(root / "pipe.wav")
     (root / ("y" * 245 + ".wav")).write_bytes(b"")
     Path(os.fsdecode(os.fsencode(root) + b"/\xff.wav")).write_bytes(b"")
     scan = audio.scan(root, "test")
-    found = sorted([*(f"g/s/{name}" for name in names), "x.wav/in.wav", "inner.wav"])
+    found = sorted([*(f"g/s/{name}" for name in names), "x.wav/in.wav", "annexed.wav"])
     assert [recording_id for recording_id, _ in scan.found] == found
-    assert scan.num_ignored == 1
+    assert scan.num_ignored == 2
     assert {reject.id: reject.reason for reject in scan.rejects} == {
         "x.wav": RejectReason.NOT_A_FILE,
         "out.wav": RejectReason.LINK_OUTSIDE,
         "far": RejectReason.LINK_OUTSIDE,
         "broken.wav": RejectReason.UNREADABLE,
-        "g/loop": RejectReason.LINK_TO_FOLDER,
+        "g/loop": RejectReason.LINK_INSIDE,
+        "inner.wav": RejectReason.LINK_INSIDE,
         "pipe.wav": RejectReason.NOT_A_FILE,
         "y" * 245 + ".wav": RejectReason.BAD_NAME,
         "\\udcff.wav": RejectReason.BAD_NAME,
@@ -331,3 +336,22 @@ def test_what_is_written_is_clipped_and_read_back(tmp_path: Path) -> None:
     samples, rate_hz = audio.load(tmp_path / "a.flac")
     np.testing.assert_allclose(samples, [0.5, 1.0, -1.0, 0.0], atol=1e-4)
     assert rate_hz == RATE_HZ
+
+
+@pytest.mark.parametrize("extension", audio.WRITABLE_EXTENSIONS)
+def test_every_extension_that_can_be_written(tmp_path: Path, extension: str) -> None:
+    audio.write(tmp_path / f"a{extension}", tone(24_000, 24_000), 24_000)
+    samples, rate_hz = audio.load(tmp_path / f"a{extension}")
+    assert rate_hz == 24_000
+    assert len(samples) == pytest.approx(24_000, abs=2_000)
+
+
+@pytest.mark.parametrize("name", ["o.xyz", "o.mp4", "o"])
+def test_what_can_not_be_written(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match=r"\.wav \.flac"):
+        audio.write(tmp_path / name, tone(100), RATE_HZ)
+    assert not (tmp_path / name).exists()
+    with pytest.raises(UsageError, match="12345 Hz"):
+        audio.write(tmp_path / "o.mp3", tone(100), 12_345)
+    with pytest.raises(FileNotFoundError):
+        audio.write(tmp_path / "none" / "o.wav", tone(100), RATE_HZ)

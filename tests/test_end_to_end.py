@@ -123,7 +123,7 @@ def test_bad_files_are_rejected_for_what_they_are(work: Path) -> None:
         "nan.wav": "non_finite",
         "truncated.flac": "truncated",
         "folder.wav": "not_a_file",
-        "loop": "link_to_folder",
+        "loop": "link_inside",
         "link.wav": "link_outside",
         "broken.wav": "unreadable",
         "pipe.wav": "not_a_file",
@@ -228,11 +228,14 @@ def test_again_does_nothing_and_more_workers_give_the_same(work: Path, voices: P
 def test_killed_anywhere_it_goes_on(work: Path, voices: Path, tmp_path: Path) -> None:
     """Kills the chain again and again, later each time; the end is what one run gives."""
     folder = tmp_path / "work"
-    for wait_s in (3.0, 5.0, 7.0):
+    marks = {"metadata/transcripts.jsonl": 5, "dataset/utterances.jsonl": 7, "dataset/similar.jsonl": 1}
+    for number, (name, num_rows) in enumerate(marks.items()):
         running = subprocess.Popen(command(voices, folder), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(wait_s)
-        running.send_signal(signal.SIGINT if wait_s == 5.0 else signal.SIGKILL)
-        assert running.wait() in (130, -signal.SIGKILL, 0)
+        while not (folder / name).exists() or (folder / name).read_bytes().count(b"\n") < num_rows:
+            assert running.poll() is None, f"it ended before {name} had {num_rows} rows"
+            time.sleep(0.002)
+        running.send_signal(signal.SIGINT if number == 1 else signal.SIGKILL)
+        assert running.wait() == (130 if number == 1 else -signal.SIGKILL), "it ended before the signal came"
     done = subprocess.run(command(voices, folder), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert utterances(folder) == utterances(work)
@@ -251,11 +254,13 @@ def test_max_reject_ratio(work: Path, voices: Path, capsys: pytest.CaptureFixtur
 def test_nothing_usable_is_told_and_is_no_crash(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "voices").mkdir()
     arguments = ["prepare", str(tmp_path / "voices"), str(tmp_path / "w"), "--config", str(OFFLINE)]
-    assert vall_e(arguments) == 0
-    assert "not one row" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="none of its 0 files is audio"):
+        vall_e(arguments)
     (tmp_path / "voices" / "a.mp3").write_text("no audio")
     assert vall_e(arguments) == 0
-    assert "unreadable" in capsys.readouterr().out
+    shown = capsys.readouterr()
+    assert "unreadable" in shown.out
+    assert "not one row" in shown.err
     assert vall_e([*arguments, "--max-reject-ratio", "0.5"]) == 1
 
 

@@ -1,60 +1,36 @@
 """Audio files in: found, probed, read in pieces as mono float32, resampled.
 
-SoundFile reads what libsndfile knows, PyAV the rest (m4a, webm, mp4, wma). Nothing here holds a whole long file, except
-`load`, which says so.
+`vall_e._decoders` reads them, by libsndfile or PyAV. Nothing here holds a whole long file, except `load`, which says
+so.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
-import re
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vall_e._decoders import AudioError as AudioError
+from vall_e._decoders import av_frames, open_soundfile
 from vall_e.types import (
     MAX_NAME_BYTES,
     Recording,
     Reject,
     RejectReason,
-    VallEError,
+    UsageError,
     has_audio_extension,
     speaker_of,
 )
 
-if TYPE_CHECKING:
-    import soundfile
-
 BLOCK_SAMPLES = 1 << 18
 SILENCE_PEAK = 1e-4  # -80 dBFS: dither of a 16-bit file stays below
-UNKNOWN_LENGTH = 1 << 62  # libsndfile's way to say that a header has no length
-STREAMED_BYTES = 0x7FFF_0000  # sizes from here on are what programs write that do not know the size yet
-CUT_SHORT = re.compile(r"^ *(?:data|SSND|Data Size) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
-MP3_HEAD_BYTES = 4096  # more than one frame: a count of frames, the Xing or Info header, lies in the first
 ARRAY_SUFFIX_BYTES = len("-00000.npy")  # what an utterance's array adds to the recording's name
-# Demuxers that hold audio themselves. Playlists (HLS, concat, DASH) are left out: a file of data could make them open
-# any other path or address.
-FFMPEG_DEMUXERS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,asf,aac,mp3,ogg,flac,wav,w64,aiff,au,amr,amrnb,amrwb,caf,avi,mpegts,mpeg"
-)
-
-
-class AudioError(VallEError):
-    """A file that can't be used as audio; becomes a Reject with this reason."""
-
-    def __init__(self, reason: RejectReason, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}")
-        self.reason = reason
-        self.detail = detail
-
-    def __reduce__(self) -> tuple[type[AudioError], tuple[RejectReason, str]]:
-        return type(self), (self.reason, self.detail)
+WRITABLE_EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".au", ".caf", ".w64")
 
 
 @dataclass
@@ -67,7 +43,7 @@ class Scan:
 
 
 def scan(root: Path, stage: str) -> Scan:
-    """Walks `root` in the order of names. Folder links are never followed, so that a loop can't trap the walk.
+    """Walks `root` in the order of names. Links inside it are not followed: no loop, and no file counted twice.
 
     Raises:
         FileNotFoundError, NotADirectoryError: `root` itself is not a folder.
@@ -101,7 +77,7 @@ def _sort_entry(entry: os.DirEntry[str], root: Path, real_root: Path, stage: str
         result.rejects.append(_reject(recording_id, stage, *problem))
     elif not has_audio_extension(entry.name):
         result.num_ignored += not entry.is_dir(follow_symlinks=False)
-    elif not _is_utf8(entry.path):
+    elif not _is_utf8(path.relative_to(root).as_posix()):
         result.rejects.append(_reject(recording_id, stage, RejectReason.BAD_NAME, "the name is not UTF-8; rename it"))
     elif len(os.fsencode(entry.name)) + ARRAY_SUFFIX_BYTES > MAX_NAME_BYTES:
         detail = f"the name has over {MAX_NAME_BYTES - ARRAY_SUFFIX_BYTES} bytes, which leaves no room for its array's"
@@ -119,8 +95,8 @@ def _problem(entry: os.DirEntry[str], real_root: Path) -> tuple[RejectReason, st
             if is_audio or os.path.isdir(target):
                 return RejectReason.LINK_OUTSIDE, "a link that leaves the input folder; copy or bind-mount its target"
             return None
-        if os.path.isdir(target):
-            return RejectReason.LINK_TO_FOLDER, "a link to a folder of the same input is not followed"
+        if os.path.isdir(target) or (is_audio and os.path.isfile(target) and has_audio_extension(target)):
+            return RejectReason.LINK_INSIDE, "a link to what lies in the same input, where it is counted already"
         if not os.path.exists(target):
             return (RejectReason.UNREADABLE, "a broken link") if is_audio else None
     if not is_audio:
@@ -157,12 +133,12 @@ def probe(path: Path, recording_id: str) -> Recording:
     Raises:
         AudioError: UNREADABLE, EMPTY, TRUNCATED.
     """
-    with _soundfile(path) as file:
+    with open_soundfile(path) as file:
         if file is not None:
             num_samples, rate_hz, num_channels = file.frames, file.samplerate, file.channels
         else:
             num_samples = 0
-            for block, rate_hz, num_channels in _av_frames(path):  # noqa: B007 (the last values are those of the stream)
+            for block, rate_hz, num_channels in av_frames(path):  # noqa: B007 (the last values are those of the stream)
                 num_samples += block.shape[1]
     if num_samples == 0:
         raise AudioError(RejectReason.EMPTY, "no samples")
@@ -175,82 +151,6 @@ def probe(path: Path, recording_id: str) -> Recording:
         num_samples=num_samples,
         num_channels=num_channels,
     )
-
-
-@contextlib.contextmanager
-def _soundfile(path: Path) -> Iterator[soundfile.SoundFile | None]:
-    """The file open in SoundFile; None where libsndfile does not know the format."""
-    import soundfile
-
-    if path.stat().st_size == 0:
-        raise AudioError(RejectReason.EMPTY, "0 bytes")
-    try:
-        file = soundfile.SoundFile(os.fspath(path))
-    except soundfile.LibsndfileError:
-        yield None
-        return
-    with file:
-        if not _knows_its_length(file, path):
-            yield None
-            return
-        _check_whole(file)
-        if file.subtype == "OPUS":
-            file.seek(0)  # libsndfile 1.2.2 reads garbage in large blocks from an Opus file that was just opened
-        try:
-            yield file
-        except soundfile.LibsndfileError as error:
-            raise AudioError(RejectReason.TRUNCATED, f"damaged in the middle: {error.error_string}") from None
-
-
-def _knows_its_length(file: soundfile.SoundFile, path: Path) -> bool:
-    """Whether `frames` is true: libsndfile takes a streamed FLAC for endless, and guesses at an MP3 without a count.
-
-    The guess is bytes over the first frame's bit rate; a file whose bit rate varies would lose most of its audio.
-    """
-    if file.frames >= UNKNOWN_LENGTH:
-        return False
-    if file.format != "MP3":
-        return True
-    with path.open("rb") as opened:
-        tag = opened.read(10)
-        if tag[:3] == b"ID3":
-            opened.seek(10 + sum((byte & 0x7F) << shift for byte, shift in zip(tag[6:], (21, 14, 7, 0), strict=False)))
-        else:
-            opened.seek(0)
-        head = opened.read(MP3_HEAD_BYTES)
-    place = max(head.find(b"Xing"), head.find(b"Info"))
-    return place >= 0 and len(head) > place + 7 and bool(head[place + 7] & 1)  # the flag of the number of frames
-
-
-def _check_whole(file: soundfile.SoundFile) -> None:
-    """libsndfile cuts the length in a WAV, AIFF or AU header down to what is there; its log tells what was promised.
-
-    Raises:
-        AudioError: TRUNCATED.
-    """
-    found = CUT_SHORT.search(file.extra_info.partition("\nLength :")[2])  # what comes before is the file's name
-    if found and int(found[2]) < int(found[1]) < STREAMED_BYTES:
-        detail = f"the header promises {found[1]} bytes of audio, the file holds {found[2]}"
-        raise AudioError(RejectReason.TRUNCATED, detail)
-
-
-def _av_frames(path: Path) -> Iterator[tuple[np.ndarray, int, int]]:
-    """(float32 [channels, n], rate, channels) of each frame of the first audio stream."""
-    import av
-
-    try:
-        # an absolute path: a name like "pipe:0" or "http:x.m4a" is never taken for a protocol
-        with av.open(os.path.abspath(path), options={"format_whitelist": FFMPEG_DEMUXERS}) as container:
-            if not container.streams.audio:
-                raise AudioError(RejectReason.UNREADABLE, "no audio stream")
-            stream = container.streams.audio[0]
-            stream.codec_context.thread_count = 1
-            to_float = av.AudioResampler(format="fltp")
-            for frame in container.decode(stream):
-                for part in to_float.resample(frame):
-                    yield part.to_ndarray(), part.sample_rate, part.layout.nb_channels
-    except av.FFmpegError as error:
-        raise AudioError(RejectReason.UNREADABLE, f"no decoder reads it ({error.strerror})") from None
 
 
 def blocks(path: Path, block_samples: int = BLOCK_SAMPLES) -> Iterator[np.ndarray]:
@@ -266,7 +166,7 @@ def blocks(path: Path, block_samples: int = BLOCK_SAMPLES) -> Iterator[np.ndarra
 
 
 def _raw_blocks(path: Path, block_samples: int) -> Iterator[np.ndarray]:
-    with _soundfile(path) as file:
+    with open_soundfile(path) as file:
         if file is not None:
             num_read = 0
             while num_read < file.frames:
@@ -277,7 +177,7 @@ def _raw_blocks(path: Path, block_samples: int) -> Iterator[np.ndarray]:
                 num_read += len(block)
                 yield _downmix(block.T)
             return
-    for frame, _, _ in _av_frames(path):
+    for frame, _, _ in av_frames(path):
         for start in range(0, frame.shape[1], block_samples):
             yield _downmix(frame[:, start : start + block_samples])
 
@@ -349,10 +249,21 @@ def is_silent(audio: np.ndarray) -> bool:
 
 
 def write(path: Path, audio: np.ndarray, sample_rate_hz: int) -> None:
-    """Writes mono audio [n] in the format of the extension; what exceeds full scale is clipped, as integers must."""
+    """Writes mono audio [n] in the format of the extension; what exceeds full scale is clipped, as integers must.
+
+    Raises:
+        UsageError: an extension not among WRITABLE_EXTENSIONS, or a rate that the format does not have.
+        OSError: no such folder, no permission.
+    """
     import soundfile
 
-    soundfile.write(os.fspath(path), np.clip(audio, -1.0, 1.0), sample_rate_hz)
+    if path.suffix.lower() not in WRITABLE_EXTENSIONS:
+        raise UsageError(f"{path}: audio is written as one of {' '.join(WRITABLE_EXTENSIONS)}")
+    path.open("wb").close()  # tells of a missing folder or permission in the machine's own words
+    try:
+        soundfile.write(os.fspath(path), np.clip(audio, -1.0, 1.0), sample_rate_hz)
+    except soundfile.LibsndfileError as error:
+        raise UsageError(f"{path}: {sample_rate_hz} Hz can't be written ({error.error_string})") from None
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,7 @@ REASONS = {
     "bad/untold.wav": "no_text",
     "folder.wav": "not_a_file",
     "out.wav": "link_outside",
-    "loop": "link_to_folder",
+    "loop": "link_inside",
 }
 
 
