@@ -13,6 +13,7 @@ import argparse
 import collections
 import functools
 import hashlib
+import itertools
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,15 +24,23 @@ from typing import Any, Protocol
 import numpy as np
 
 from vall_e import audio, config, manifest, stage
+from vall_e.emb._similar_input import (
+    DATASET,
+    MADE_BY,
+    RecordingSlices,
+    Slice,
+    group,
+    items_of,
+    load_slices,
+    same_stretch,
+)
 from vall_e.emb._top_k import top_k
 from vall_e.executor import make_executor
 from vall_e.types import CodecSpec, ContractError, UsageError, safe_path
 
 STAGE = "similar"
-UTTERANCES, DATASET = "utterances.jsonl", "dataset.json"
 ROWS, SETTINGS, GROUPS = "similar.jsonl", "similar.json", "similar_groups.jsonl"
 VERSION = 1  # of the features and their order: rows of two versions do not mix
-MADE_BY = "python -m vall_e.emb.process"
 
 
 class FeatureExtractor(Protocol):
@@ -70,33 +79,6 @@ class SimilarOptions:
             raise ValueError(f"top_k: {self.top_k} is below 1")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Slice:
-    """What this stage needs of an Utterance; the names are the same."""
-
-    id: str
-    recording_id: str
-    group: str
-    speaker: str
-    sample_rate_hz: int
-    start_samples: int
-    num_samples: int
-    num_frames: int
-    codes: str
-
-    @property
-    def end_samples(self) -> int:
-        return self.start_samples + self.num_samples
-
-
-@dataclass(frozen=True)
-class RecordingSlices:
-    """The unit of work: one recording, read once for all its slices, in order of start."""
-
-    id: str
-    slices: tuple[Slice, ...]
-
-
 def _make_mfcc(input_dataset: Path, options: SimilarOptions) -> FeatureExtractor:
     from vall_e.emb.backends.mfcc import MfccExtractor
 
@@ -119,15 +101,15 @@ def similar(input_dataset: Path, options: SimilarOptions, *, input_audio: Path |
     """Brings DATA/similar.jsonl up to date; where it is, nothing is loaded and nothing written.
 
     Raises:
-        UsageError: no dataset, no audio folder, or rows that were made with other options.
+        UsageError: no dataset, no audio folder or one without any of the recordings, or rows made with other options.
         BackendError: a package is missing.
         ContractError: codes or audio that do not fit the dataset's rows, by id.
     """
     started = time.monotonic()
-    groups = _group(load_slices(input_dataset), options.scope)
+    groups = group(load_slices(input_dataset), options.scope)
     with manifest.folder_lock(input_dataset):
         settings = _settings(input_dataset, options)
-        done = set() if options.overwrite else _done(input_dataset, groups, settings)
+        done = set() if options.overwrite else _done(input_dataset, input_audio, groups, settings)
         todo = {key: groups[key] for key in sorted(groups.keys() - done)}
         report = stage.StageReport(stage=STAGE, num_rows=sum(map(len, groups.values())))
         report.num_items = report.num_rows
@@ -136,35 +118,9 @@ def similar(input_dataset: Path, options: SimilarOptions, *, input_audio: Path |
             report.audio_s = _run(input_dataset, options, input_audio, settings, groups, todo)
         else:
             _keep_only(input_dataset, settings, groups)
+        report.notes += _notes(input_dataset)
     report.wall_s = time.monotonic() - started
     return report
-
-
-def load_slices(input_dataset: Path) -> list[Slice]:
-    """The utterances, sorted by id.
-
-    Raises:
-        UsageError: there is no dataset. ContractError: a bad row, an id twice, or times outside any audio.
-    """
-    path = manifest.require_file(input_dataset / UTTERANCES, MADE_BY)
-    names = Slice.__dataclass_fields__.keys()
-    slices: dict[str, Slice] = {}
-    for number, row in manifest.read_json_lines(path):
-        piece = manifest.from_row(Slice, {key: row[key] for key in names if key in row}, f"{path}:{number}")
-        if piece.id in slices:
-            raise ContractError(f"{path}:{number}: {piece.id} for the second time")
-        if piece.start_samples < 0 or piece.num_samples < 1:
-            raise ContractError(f"{path}:{number}: {piece.id}: no audio from sample {piece.start_samples} on")
-        slices[piece.id] = piece
-    return [slices[key] for key in sorted(slices)]
-
-
-def _group(slices: Iterable[Slice], scope: str) -> dict[str, list[Slice]]:
-    """Those that are compared with each other; speakers of one name in two groups are two people."""
-    groups: dict[str, list[Slice]] = collections.defaultdict(list)
-    for piece in slices:
-        groups[f"{piece.group}/{piece.speaker}" if scope == "speaker" else "dataset"].append(piece)
-    return dict(groups)
 
 
 def _dataset_json(input_dataset: Path) -> dict[str, Any]:
@@ -175,23 +131,41 @@ def _codec(input_dataset: Path) -> CodecSpec:
     return manifest.from_row(CodecSpec, _dataset_json(input_dataset).get("codec"), f"{input_dataset / DATASET}: codec")
 
 
+def _folder(input_dataset: Path, input_audio: Path | None) -> Path | None:
+    """Where the audio should be: as told now, else as `process` noted."""
+    recorded = (_dataset_json(input_dataset).get("config") or {}).get("input_audio")
+    return input_audio or (Path(recorded) if recorded else None)
+
+
 def _voices(input_dataset: Path, input_audio: Path | None) -> Path:
-    if input_audio is None:
-        recorded = (_dataset_json(input_dataset).get("config") or {}).get("input_audio")
-        if not recorded:
-            raise UsageError(f"{input_dataset / DATASET} does not say where the audio is; give --input-audio")
-        input_audio = Path(recorded)
-    if not input_audio.is_dir():
-        raise UsageError(f"{input_audio}: no such folder of audio; give --input-audio")
-    return input_audio
+    folder = _folder(input_dataset, input_audio)
+    if folder is None:
+        raise UsageError(f"{input_dataset / DATASET} does not say where the audio is; give --input-audio")
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder of audio; give --input-audio")
+    return folder
+
+
+def _missing(voices: Path, todo: Mapping[str, Sequence[Slice]], groups: Mapping[str, Sequence[Slice]]) -> set[str]:
+    """Recordings of `todo` that are not in the folder any more.
+
+    Raises:
+        UsageError: nothing that the dataset was made of is there, so it is another folder.
+    """
+    wanted = {piece.recording_id for slices in todo.values() for piece in slices}
+    missing = {name for name in wanted if not safe_path(voices, name).is_file()}
+    others = (piece.recording_id for slices in groups.values() for piece in slices)
+    if missing == wanted and not any(safe_path(voices, name).is_file() for name in others):
+        raise UsageError(f"{voices}: holds none of the recordings, like {min(wanted)}; give the right --input-audio")
+    return missing
 
 
 # What is done, and what is kept of it
 
 
 def _settings(input_dataset: Path, options: SimilarOptions) -> dict[str, Any]:
-    """All that decides the result, apart from the utterances."""
-    settings: dict[str, Any] = {"version": VERSION}
+    """All that decides the result, apart from the utterances; `made` stands for what their audio and codes hold."""
+    settings: dict[str, Any] = {"version": VERSION, "made": _dataset_json(input_dataset).get("made", "")}
     settings |= {name: getattr(options, name) for name in ("similarity_backend", "top_k", "scope")}
     if options.similarity_backend == "codes":
         spec = _codec(input_dataset)
@@ -199,8 +173,13 @@ def _settings(input_dataset: Path, options: SimilarOptions) -> dict[str, Any]:
     return settings
 
 
-def _done(input_dataset: Path, groups: Mapping[str, Sequence[Slice]], settings: Mapping[str, Any]) -> set[str]:
-    """Groups whose utterances all have rows, and are the same as when those were written.
+def _done(
+    input_dataset: Path,
+    input_audio: Path | None,
+    groups: Mapping[str, Sequence[Slice]],
+    settings: Mapping[str, Any],
+) -> set[str]:
+    """Groups whose utterances all have rows and are the same as when those were written. No lost recording came back.
 
     Raises:
         UsageError: the rows come from other settings.
@@ -208,19 +187,38 @@ def _done(input_dataset: Path, groups: Mapping[str, Sequence[Slice]], settings: 
     have = {row.get("id") for _, row in manifest.read_json_lines(input_dataset / ROWS)}
     if not have:
         return set()
-    path = input_dataset / SETTINGS
-    written = manifest.read_json(path) or {}
+    written = manifest.read_json(input_dataset / SETTINGS) or {}
+    if written.get("made", "") != settings["made"]:
+        return set()  # of a dataset that is no more, whatever the options were
     names = sorted(written.keys() | settings.keys())
-    changes = [(name, written.get(name), settings.get(name)) for name in names]
+    changes = [(name, written.get(name), settings.get(name)) for name in names if name != "made"]
     differing = ", ".join(f"{name}: {old}, now {new}" for name, old, new in changes if old != new)
     if differing:
         raise UsageError(f"{input_dataset / ROWS} was made with other options ({differing}); --overwrite drops it")
-    marks = {row.get("id"): row.get("sha256") for _, row in manifest.read_json_lines(input_dataset / GROUPS)}
+    marks = {row.get("id"): row for _, row in manifest.read_json_lines(input_dataset / GROUPS)}
+    folder = _folder(input_dataset, input_audio)
+    back = {
+        key
+        for key, mark in marks.items()
+        if folder and any(safe_path(folder, name).is_file() for name in mark.get("missing", ()))
+    }
     return {
         key
         for key, slices in groups.items()
-        if marks.get(key) == _fingerprint(slices) and all(piece.id in have for piece in slices)
+        if key in marks.keys() - back
+        and marks[key].get("sha256") == _fingerprint(slices)
+        and all(piece.id in have for piece in slices)
     }
+
+
+def _notes(input_dataset: Path) -> list[str]:
+    marks = (mark for _, mark in manifest.read_json_lines(input_dataset / GROUPS))
+    missing = sorted({name for mark in marks for name in mark.get("missing", ())})
+    if not missing:
+        return []
+    found, whose = ("1 recording is", "its") if len(missing) == 1 else (f"{len(missing)} recordings are", "their")
+    told = f"{found} not in the folder of audio any more, like {missing[0]}: {whose} utterances have no similar ones"
+    return [f"{told}; {MADE_BY} --overwrite leaves them out"]
 
 
 def _fingerprint(slices: Sequence[Slice]) -> str:
@@ -258,9 +256,11 @@ def _run(
     """Appends the rows of `todo`, one group after the other; returns the seconds of audio that were read."""
     extractor = EXTRACTORS[options.similarity_backend](input_dataset, options)
     voices = _voices(input_dataset, input_audio) if extractor.needs_audio else None
+    missing = _missing(voices, todo, groups) if voices else set()
+    here = {key: [piece for piece in slices if piece.recording_id not in missing] for key, slices in todo.items()}
     executor = make_executor(options.executor, options.workers)
     _keep_only(input_dataset, settings, {key: slices for key, slices in groups.items() if key not in todo})
-    items = _items(todo)
+    items = items_of(here)
     audio_s = 0.0
 
     def counted(outcomes: Iterable[stage.Outcome]) -> Iterator[stage.Outcome]:
@@ -272,20 +272,17 @@ def _run(
     outcomes = executor.map(functools.partial(_make_worker, input_dataset, voices, options), items)
     rows_path, groups_path = input_dataset / ROWS, input_dataset / GROUPS
     with manifest.JsonlWriter(rows_path) as rows, manifest.JsonlWriter(groups_path) as marks:
-        for key, raw in _gather(counted(outcomes), todo):
-            rows.write(_rows(todo[key], extractor.normalise(raw), options.top_k))
-            marks.write([{"id": key, "num_utterances": len(todo[key]), "sha256": _fingerprint(todo[key])}])
+        for key, raw in _gather(counted(outcomes), here):
+            found = _rows(here[key], extractor.normalise(raw), options.top_k) if here[key] else []
+            rows.write(_with_empty(todo[key], found))
+            marks.write([_mark(key, todo[key], missing)])
     return audio_s
 
 
-def _items(todo: Mapping[str, Sequence[Slice]]) -> list[RecordingSlices]:
-    """Recordings in the order in which groups need them; one that holds several speakers is read once."""
-    by_recording: dict[str, list[Slice]] = collections.defaultdict(list)
-    for slices in todo.values():
-        for piece in slices:
-            by_recording[piece.recording_id].append(piece)
-    order = lambda piece: (piece.start_samples, piece.num_samples, piece.id)  # noqa: E731
-    return [RecordingSlices(key, tuple(sorted(slices, key=order))) for key, slices in by_recording.items()]
+def _mark(key: str, slices: Sequence[Slice], missing: set[str]) -> dict[str, Any]:
+    mark = {"id": key, "num_utterances": len(slices), "sha256": _fingerprint(slices)}
+    gone = sorted(missing & {piece.recording_id for piece in slices})
+    return mark | ({"missing": gone} if gone else {})
 
 
 def _make_worker(
@@ -343,12 +340,16 @@ def _read_codes(input_dataset: Path, item: RecordingSlices) -> Iterator[np.ndarr
 def _gather(
     outcomes: Iterable[stage.Outcome], todo: Mapping[str, Sequence[Slice]]
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """(key, statistics [N,D]) of each group, in the order of `todo`, whatever the order in which outcomes come."""
+    """(key, statistics [N,D]) of each group, in the order of `todo`, whatever the order in which outcomes come.
+
+    [0,0] for a group without slices.
+    """
     place = {piece.id: (key, index) for key, slices in todo.items() for index, piece in enumerate(slices)}
     missing = {key: len(slices) for key, slices in todo.items()}
     arrays: dict[str, np.ndarray] = {}
     waiting = collections.deque(todo)
-    for outcome in outcomes:
+    nothing = stage.Outcome(item_id="")  # lets groups without slices go even if no outcome comes
+    for outcome in itertools.chain([nothing], outcomes):
         for utterance_id, raw in outcome.rows:
             key, index = place[utterance_id]
             if key not in arrays:
@@ -357,7 +358,7 @@ def _gather(
             missing[key] -= 1
         while waiting and not missing[waiting[0]]:
             key = waiting.popleft()
-            yield key, arrays.pop(key)
+            yield key, arrays.pop(key, np.empty((0, 0), np.float32))
 
 
 # From features to lists
@@ -372,21 +373,10 @@ def _rows(slices: Sequence[Slice], features: np.ndarray, k: int) -> list[dict[st
     ]
 
 
-def same_stretch(slices: Sequence[Slice]) -> list[np.ndarray]:
-    """For each slice the indices of the others that share a sample of the same recording with it."""
-    by_recording: dict[str, list[int]] = collections.defaultdict(list)
-    for index, piece in enumerate(slices):
-        by_recording[piece.recording_id].append(index)
-    shared: list[list[int]] = [[] for _ in slices]
-    for indices in by_recording.values():
-        indices.sort(key=lambda index: slices[index].start_samples)
-        for position, early in enumerate(indices):
-            for late in indices[position + 1 :]:
-                if slices[late].start_samples >= slices[early].end_samples:
-                    break
-                shared[early].append(late)
-                shared[late].append(early)
-    return [np.array(sorted(found), np.int64) for found in shared]
+def _with_empty(slices: Sequence[Slice], rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A row for every slice, in their order: an empty list for those that have none."""
+    found = {row["id"]: row for row in rows}
+    return [found.get(piece.id, {"id": piece.id, "similar": []}) for piece in slices]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
