@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from vall_e import __version__, config
+from vall_e import __version__, config, manifest
 from vall_e.types import UsageError
 
 # section of the config file → where its options are declared, in the order in which the stages run
@@ -61,8 +61,7 @@ def prepare(voices: Path, work: Path, options: dict[str, Any]) -> list[Any]:
     from vall_e.emb.similar import similar
     from vall_e.emb.transcribe import transcribe
 
-    if not voices.is_dir():
-        raise UsageError(f"{voices}: no such folder of recordings")
+    manifest.require_voices(voices)
     if work.resolve().is_relative_to(voices.resolve()):
         raise UsageError(f"{work}: lies inside the input folder {voices}; choose a folder outside")
     metadata, dataset = work / "metadata", work / "dataset"

@@ -211,6 +211,19 @@ def require_file(path: Path, made_by: str) -> Path:
     return path
 
 
+def require_voices(path: Path) -> Path:
+    """`path`, if it is a folder of recordings by all that can be told from outside.
+
+    Raises:
+        UsageError: no such folder, or a name that libraries and JSON files can't hold.
+    """
+    if not path.is_dir():
+        raise UsageError(f"{printable(path)}: no such folder of recordings")
+    if printable(path) != str(path):
+        raise UsageError(f"{printable(path)}: the folder's name is not UTF-8; rename it")
+    return path
+
+
 class JsonlWriter:
     """Appends rows to one file. Opening drops a torn last line; each `write` reaches the kernel before it returns."""
 

@@ -85,8 +85,8 @@ def test_a_folder_without_audio_is_a_wrong_call(tmp_path: Path) -> None:
 def test_a_folder_whose_name_is_no_utf8(tmp_path: Path, demo: Path) -> None:
     folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
     shutil.copytree(demo / "world" / "lena", folder / "lena")
-    assert transcribe(folder, tmp_path / "meta", OPTIONS).num_rows == 4
-    assert transcribe(folder, tmp_path / "meta", OPTIONS).num_resumed == 4
+    with pytest.raises(UsageError, match="not UTF-8"):
+        transcribe(folder, tmp_path / "meta", OPTIONS)
 
 
 def test_groups_with_names_that_datasets_use_are_rejected(voices: Path, tmp_path: Path) -> None:

@@ -189,8 +189,7 @@ def process(input_audio: Path, input_metadata: Path, output_dataset: Path, optio
         can't start. ContractError: a manifest or a back end breaks its promise.
     """
     transcripts = manifest.require_file(input_metadata / "transcripts.jsonl", "python -m vall_e.emb.transcribe")
-    if not input_audio.is_dir():
-        raise UsageError(f"{input_audio}: no such folder of recordings")
+    manifest.require_voices(input_audio)
     items = [Item(recording_id, place) for recording_id, place in manifest.index_rows(transcripts, "recording_id")]
     _check_unique(items, transcripts)
     with manifest.folder_lock(output_dataset):

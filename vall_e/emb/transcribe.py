@@ -225,9 +225,7 @@ def transcribe(input_audio: Path, output_metadata: Path, options: TranscribeOpti
         UsageError: no such folder, or transcripts that were made with other options. BackendError: a package or model
         is missing. ContractError: a manifest is broken, or a worker died.
     """
-    if not input_audio.is_dir():
-        raise UsageError(f"{input_audio}: no such folder of recordings")
-    root = Path(os.path.abspath(input_audio))
+    root = Path(os.path.abspath(manifest.require_voices(input_audio)))
     executor = make_executor(options.executor, options.workers)
     chain = load_chain(options)  # tells what is missing before anything is touched
     with manifest.folder_lock(output_metadata):
