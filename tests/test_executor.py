@@ -154,6 +154,23 @@ def test_a_killed_run_leaves_no_workers_behind(tmp_path: Path) -> None:
     assert not [pid for pid in pids if is_alive(pid)]
 
 
+@pytest.mark.parametrize("executor", KINDS[1:], indirect=True)
+def test_a_run_that_ends_early_does_not_wait_for_what_runs(
+    executor: Executor, workers: ModuleType, tmp_path: Path
+) -> None:
+    """Items in work, and those that waited for a worker, used to be finished first."""
+    results = executor.map(functools.partial(workers.make_endless, tmp_path), range(20))
+    assert next(results) == 0
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    results.close()  # type: ignore[attr-defined]
+    pids = [int(path.name) for path in tmp_path.iterdir()]
+    while any(is_alive(pid) for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert pids and not [pid for pid in pids if is_alive(pid)]
+
+
 def is_alive(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -205,6 +206,56 @@ def test_ctrl_c_leaves_what_can_be_taken_up(tmp_path: Path, workers: ModuleType)
     rows, rejects = ids(tmp_path)
     assert sorted(rows) == sorted(f"s/{n}.wav-0000{part}" for n in range(400) for part in range(2))
     assert sorted(rejects) == sorted(f"s/{n}.wav-00002" for n in range(400))
+
+
+def test_ctrl_c_does_not_wait_for_long_items(tmp_path: Path) -> None:
+    """Hours of recordings in work, and as many that waited, used to be heard to their end first."""
+    script = tmp_path / "run.py"
+    script.write_text(
+        "import sys; from pathlib import Path\n"
+        "from vall_e import config; from vall_e.executor import make_executor\n"
+        "from vall_e.stage import Ledger, Work, run_stage\n"
+        "from worker_functions import Item, make_stage_worker\n"
+        "def main(argv):\n"
+        "    ledger = Ledger(Path(sys.argv[1]), 'rows.jsonl', 'test', lambda *_: False)\n"
+        "    begun = [Path(sys.argv[1], f'{n}.begun') for n in range(40)]\n"
+        "    items = [Item(f's/{n}.wav', 1, 0, 0.0 if n == 0 else 3600.0, begun[n]) for n in range(40)]\n"
+        "    run_stage(ledger, Work(items=items), make_stage_worker, make_executor('local', 2))\n"
+        "    return 0\n"
+        "if __name__ == '__main__':\n"
+        "    config.run_main(main)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)])}
+    command = [sys.executable, str(script), str(tmp_path)]
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    ) as process:
+        try:
+            deadline = time.monotonic() + 60
+            while len(list(tmp_path.glob("*.begun"))) < 3 and time.monotonic() < deadline:
+                time.sleep(0.05)
+            os.killpg(process.pid, signal.SIGINT)
+            _, told = process.communicate(timeout=60)
+            assert process.returncode == 130
+            assert told.splitlines()[-1].startswith("error: interrupted; what is done stays done")
+            assert ids(tmp_path)[0] == ["s/0.wav-00000"]
+            while running_in(process.pid) and time.monotonic() < deadline + 60:
+                time.sleep(0.05)
+            assert running_in(process.pid) == []
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def running_in(group: int) -> list[str]:
+    """The command lines of a process group, without zombies: /proc/<pid>/stat is `pid (name) state parent group …`."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            state, _, its_group = (folder / "stat").read_text().rpartition(")")[2].split()[:3]
+            if int(its_group) == group and state != "Z":
+                found.append((folder / "cmdline").read_text())
+    return found
 
 
 def test_progress_ends_with_the_total_and_changes_nothing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -31,6 +31,18 @@ def make_waiting(marker: Path) -> Callable[[int], int]:
     return work
 
 
+def make_endless(folder: Path) -> Callable[[int], int]:
+    """All items but the first take an hour; a file in `folder` is named by the process."""
+
+    def work(number: int) -> int:
+        if number > 0:
+            (folder / str(os.getpid())).touch()
+            time.sleep(3600)
+        return number
+
+    return work
+
+
 def make_counter() -> Callable[[int], tuple[int, int, str]]:
     """(process, how many items this worker has had, threads it may use)."""
     seen = 0
@@ -81,6 +93,7 @@ class Item:
     num_rows: int = 1
     num_rejects: int = 0
     sleep_s: float = 0.0
+    begun: Path | None = None  # a file to make when work on it begins
 
 
 def make_stage_worker() -> Callable[[Item], Outcome]:
@@ -88,6 +101,8 @@ def make_stage_worker() -> Callable[[Item], Outcome]:
 
 
 def stage_work(item: Item) -> Outcome:
+    if item.begun is not None:
+        item.begun.touch()
     time.sleep(item.sleep_s)
     return Outcome(
         item_id=item.id,

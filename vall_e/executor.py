@@ -10,9 +10,12 @@ import collections
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from vall_e.types import BackendError, ContractError, UsageError
+
+if TYPE_CHECKING:
+    import concurrent.futures
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -62,7 +65,7 @@ class ProcessExecutor:
         with _one_thread_each():
             pool = ProcessPoolExecutor(self.num_workers, context, _ProcessWorker.prepare, (make_worker,))
             pending: set[Future[Result]] = set()
-            waiting = iter(items)
+            waiting, finished = iter(items), False
             try:
                 while True:
                     while len(pending) < IN_FLIGHT_PER_WORKER * self.num_workers:
@@ -71,6 +74,7 @@ class ProcessExecutor:
                             break
                         pending.add(pool.submit(_ProcessWorker.run, item))
                     if not pending:
+                        finished = True
                         return
                     done, pending = wait(pending, return_when=FIRST_COMPLETED)
                     for future in done:
@@ -80,7 +84,15 @@ class ProcessExecutor:
                     "a worker process died (out of memory?); what is done stays done: run again, with fewer --workers"
                 ) from None
             finally:
+                if not finished:  # Ctrl-C, an error, or nobody wants more: items may take hours, and only we write rows
+                    _kill_workers(pool)
                 pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _kill_workers(pool: concurrent.futures.ProcessPoolExecutor) -> None:
+    """As `kill_workers` of Python 3.14, before which the pool gives no public way to its processes."""
+    for process in list((pool._processes or {}).values()):
+        process.kill()
 
 
 _END: Any = object()
@@ -145,12 +157,15 @@ class RayExecutor:
                     self.worker = make_worker()
                 return self.worker(item)
 
+        actors: list[Any] = []
         try:
             one_thread = {"env_vars": dict.fromkeys(THREAD_VARIABLES, "1")}
             remote = ray.remote(Actor).options(num_cpus=1, runtime_env=one_thread)
-            actors = [remote.remote() for _ in range(self.num_workers)]
+            actors += [remote.remote() for _ in range(self.num_workers)]
             yield from _drain_actors(actors, iter(items))
         finally:
+            for actor in actors:  # those of a run that ended early would finish their items first
+                ray.kill(actor)
             if started_here:
                 ray.shutdown()
 
