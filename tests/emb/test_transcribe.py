@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from test_decoders import nobodys_folder
 
 from vall_e import manifest
 from vall_e.emb import transcribe
 from vall_e.emb.transcribe import TranscribeOptions
-from vall_e.types import Reject, Transcript, UsageError
+from vall_e.types import Reject, Transcript, Unheard, UsageError
 
 RATE_HZ = 16_000
 OFFLINE = ("sidecar", "pocketsphinx")
@@ -229,6 +230,7 @@ def test_no_input_folder(tmp_path: Path) -> None:
 def test_a_missing_package_is_named(tmp_path: Path) -> None:
     """As in an environment without the extras: the packages are hidden from the import system."""
     (tmp_path / "voices").mkdir()
+    (tmp_path / "voices" / "a.wav").touch()
     script = """
 import importlib.util, sys
 find_spec, hidden = importlib.util.find_spec, {"pocketsphinx", "langdetect", "silero_vad"}
@@ -268,6 +270,26 @@ def test_the_nearest_language_file_counts(tmp_path: Path) -> None:
     (root / "language.txt").unlink()
     sidecar(root, tmp_path / "other", language="ja")
     assert {row.language for row in rows(tmp_path / "other").values()} == {"ja"}
+
+
+@pytest.mark.parametrize("kind", ["pipe", "broken link", "forbidden"])
+def test_a_language_file_that_can_not_be_read(kind: str) -> None:
+    """It used to end the run, or was passed over for that of the folder above."""
+    with nobodys_folder() as folder:
+        (folder / "language.txt").write_text("de")
+        file = folder / "s" / "language.txt"
+        file.parent.mkdir()
+        if kind == "pipe":
+            os.mkfifo(file)
+        elif kind == "broken link":
+            file.symlink_to(folder / "none.txt")
+        else:
+            file.write_text("en")
+            file.chmod(0)
+        found = transcribe.folder_language(folder, folder / "s" / "a.wav")
+        assert isinstance(found, Unheard) and found.reason == "language_unsupported" and str(file) in found.detail
+        file.unlink()
+        assert transcribe.folder_language(folder, folder / "s" / "a.wav") == "de"
 
 
 def test_a_text_that_is_there_but_unusable_is_not_replaced_by_a_guess(demo: Path, tmp_path: Path) -> None:

@@ -18,12 +18,11 @@ from vall_e import audio, config, manifest
 from vall_e.emb.stamps import STAMPS, what_changed
 from vall_e.executor import EXECUTORS, make_executor
 from vall_e.stage import Ledger, Outcome, StageReport, Work, run_stage
-from vall_e.types import Reject, RejectReason, Transcript, Unheard, UsageError, is_reserved
+from vall_e.types import LANGUAGE_FILE, Reject, RejectReason, Transcript, Unheard, UsageError, is_reserved
 
 STAGE = "transcribe"
 TRANSCRIPTS = "transcripts.jsonl"
 METADATA = "metadata.json"
-LANGUAGE_FILE = "language.txt"
 AUTO = "auto"
 LIBRARIES = (
     *("pocketsphinx", "langdetect", "whisperx", "faster-whisper", "ctranslate2", "silero-vad", "transformers", "torch"),
@@ -36,11 +35,6 @@ class Transcriber(Protocol):
 
     @property
     def name_and_version(self) -> str: ...
-
-    @property
-    def languages(self) -> frozenset[str] | None:
-        """What it understands; None: any."""
-        ...
 
     def transcribe(self, sources: Sequence[audio.Source], language: str | None) -> list[Transcript | Unheard]:
         """One result per source, in order, each as if it were alone. `language` None: unknown."""
@@ -139,7 +133,7 @@ def folder_language(root: Path, path: Path) -> str | None | Unheard:
     """The code in the nearest `language.txt` from the recording's folder up to `root`; None where there is none."""
     for folder in path.parents:
         file = folder / LANGUAGE_FILE
-        if file.is_file():
+        if os.path.lexists(file) and not os.path.isdir(file):
             break
         if folder == root:
             return None
@@ -147,8 +141,13 @@ def folder_language(root: Path, path: Path) -> str | None | Unheard:
         return None
     if not audio.is_inside(root, file):
         return Unheard(reason=RejectReason.LINK_OUTSIDE, detail=f"{file}: a link that leaves the input folder")
-    with file.open("rb") as opened:
-        content = opened.read(100).decode("utf-8-sig", errors="replace")
+    if not file.is_file():  # opening a pipe would wait for ever
+        return Unheard(reason=RejectReason.LANGUAGE_UNSUPPORTED, detail=f"{file}: not a file, or a broken link")
+    try:
+        with file.open("rb") as opened:
+            content = opened.read(100).decode("utf-8-sig", errors="replace")
+    except OSError as error:
+        return Unheard(reason=RejectReason.LANGUAGE_UNSUPPORTED, detail=f"{file}: {error.strerror}")
     code = language_code(content)
     if code is None:
         detail = f"{file}: {content.strip()[:20]!r} is not a code of ISO 639-1, like en"

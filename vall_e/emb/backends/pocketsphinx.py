@@ -35,8 +35,6 @@ class PocketSphinx:
         BackendError: at construction, where the package is missing.
     """
 
-    languages: frozenset[str] | None = frozenset({LANGUAGE})
-
     def __init__(self) -> None:
         if importlib.util.find_spec("pocketsphinx") is None:
             raise BackendError('pocketsphinx: the package is missing; pip install "vall-e[pocketsphinx]"')

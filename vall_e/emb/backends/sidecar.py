@@ -38,7 +38,6 @@ class Sidecar:
         BackendError: at construction, where languages are to be detected and langdetect is missing.
     """
 
-    languages: frozenset[str] | None = None
     name_and_version = f"sidecar {__version__}"
 
     def __init__(self, *, language_is_known: bool = False) -> None:

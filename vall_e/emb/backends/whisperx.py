@@ -54,8 +54,6 @@ class WhisperX:
             model of a language can't be loaded.
     """
 
-    languages: frozenset[str] | None = None
-
     def __init__(self, *, model_name: str, align_model: str, batch_size: int, device: str, compute_type: str) -> None:
         for package in ("whisperx", "silero_vad", "torchaudio"):
             if importlib.util.find_spec(package) is None:
