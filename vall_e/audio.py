@@ -77,7 +77,7 @@ def _sort_entry(entry: os.DirEntry[str], root: Path, real_root: Path, stage: str
         result.rejects.append(_reject(recording_id, stage, *problem))
     elif not has_audio_extension(entry.name):
         result.num_ignored += not entry.is_dir(follow_symlinks=False)
-    elif not _is_utf8(path.relative_to(root).as_posix()):
+    elif not _is_utf8(entry.path):
         result.rejects.append(_reject(recording_id, stage, RejectReason.BAD_NAME, "the name is not UTF-8; rename it"))
     elif len(os.fsencode(entry.name)) + ARRAY_SUFFIX_BYTES > MAX_NAME_BYTES:
         detail = f"the name has over {MAX_NAME_BYTES - ARRAY_SUFFIX_BYTES} bytes, which leaves no room for its array's"
