@@ -9,12 +9,13 @@ place. A text of which a part would vanish or be read aloud as "Chinese letter" 
 from __future__ import annotations
 
 import argparse
+import difflib
 import functools
 import re
 import sys
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -26,8 +27,10 @@ if TYPE_CHECKING:
     from vall_e.emb.backends.kana import Kana
 
 STAGE = "g2p"
-REMEMBERED = 64  # prepared texts: the policy asks for lost characters and phonemes in turn
+REMEMBERED = 64  # prepared texts, and parts of Japanese: the policy asks for lost characters and phonemes in turn
+MAX_LISTED = 12  # languages named in a message
 _SPOKEN_MARKS = frozenset("%‰&@#§")  # punctuation by category, words by sound
+_SOUND_MARKS = frozenset("\u3099\u309a\u309b\u309c")  # ゛ and ゜: espeak reads あ゛ as "va"
 _SILENT_SYMBOLS = frozenset("|~")
 # A word in Latin letters inside Japanese: espeak's Japanese voice would spell it.
 _LATIN = re.compile(r"([A-Za-zÀ-ɏ]+(?:['’ -][A-Za-zÀ-ɏ]+)*)")
@@ -65,11 +68,17 @@ class Voices(Protocol):
 
     def voice(self, language: str) -> str | None: ...
 
-    def languages(self) -> list[str]: ...
+    def languages(self) -> dict[str, str]: ...
 
     def read(self, chunks: Sequence[str], voice: str) -> list[str]: ...
 
     def is_lost(self, char: str, voice: str) -> bool: ...
+
+    def is_stray(self, char: str, voice: str) -> bool: ...
+
+    def spells(self, reading: str, voice: str) -> bool: ...
+
+    def lost_in(self, word: str, voice: str) -> str: ...
 
 
 def _espeak(stress: bool) -> Voices:
@@ -115,6 +124,7 @@ class TextPhonemizer:
         self._options = options
         self.version = voices.version
         self._prepared = functools.lru_cache(REMEMBERED)(self._prepare)
+        self._spoken = functools.lru_cache(REMEMBERED)(lambda part, speaker: voices.read([part], speaker)[0])
         self._kana = functools.cache(_load_kana)
         self._readable: defaultdict[str, set[str]] = defaultdict(set)  # by voice, what was asked for already
 
@@ -131,18 +141,32 @@ class TextPhonemizer:
 
     def _lost(self, prepared: str, voice: str) -> str:
         readable = self._readable[voice]
-        if readable.issuperset(prepared):
+        if voice != "ja" and readable.issuperset(prepared):
             return ""
-        # dict.fromkeys, not a set: the order of the text
-        lost = [char for char in dict.fromkeys(prepared) if char not in readable and self._is_lost(char, voice)]
-        readable.update(set(prepared).difference(lost))
-        return "".join(lost)
+        new = [char for char in dict.fromkeys(prepared) if char not in readable]  # in the order of the text
+        lost = {char for char in new if self._is_lost(char, voice)}
+        strays = {char for char in new if char not in lost and self._is_stray(char, voice)}
+        readable.update(set(new).difference(lost, strays))
+        if strays or voice == "ja":
+            lost.update(*self._lost_in_words(_without(prepared, lost), strays, voice))
+        return "".join(char for char in dict.fromkeys(prepared) if char in lost)
+
+    def _lost_in_words(self, prepared: str, strays: set[str], voice: str) -> Iterator[str]:
+        """What is lost of the `strays`, which a voice reads beside some characters only, or in words that it spells."""
+        for chunk in texts_.MARKS_RE.split(prepared)[::2]:
+            for speaker, part in self._parts(chunk, voice):
+                spelled = speaker == "ja" and self._voices.spells(self._spoken(part, speaker), speaker)
+                words = (word for word in part.split() if spelled or not strays.isdisjoint(word))
+                yield from (self._voices.lost_in(word, speaker) for word in words)
+
+    def _is_stray(self, char: str, voice: str) -> bool:
+        asked = ord(char) <= 0xFFFF and not char.isspace() and not char.isascii() and char not in texts_.MARKS
+        return asked and self._voices.is_stray(char, voice)
 
     def _voice(self, language: str) -> str:
         voice = self._voices.voice(language)
         if voice is None:
-            hint = config.nearest(language, self._voices.languages())
-            raise UsageError(f"no voice for the language {language!r}{hint}")
+            raise UsageError(f"no voice for the language {language!r}; {_advice(language, self._voices.languages())}")
         return voice
 
     def _prepare(self, text: str, voice: str) -> str:
@@ -153,9 +177,9 @@ class TextPhonemizer:
 
     def _phonemize_one(self, text: str, voice: str) -> str:
         text = self._prepared(text, voice)
-        if lost := self._lost(text, voice):
+        while lost := self._lost(text, voice):
             # not "Chinese letter", and not to espeak: some mixtures of scripts make it crash
-            text = " ".join(text.translate(dict.fromkeys(map(ord, lost), " ")).split())
+            text = _without(text, lost)
         if self._options.punctuation:
             pieces = texts_.MARKS_RE.split(text)  # chunk, marks, chunk, …, chunk
             pieces[::2] = self._read(pieces[::2], voice)
@@ -170,7 +194,10 @@ class TextPhonemizer:
         readings: list[list[str]] = [[] for _ in chunks]
         for each in dict.fromkeys(speaker for _, speaker, _ in parts):
             own = [(number, part) for number, speaker, part in parts if speaker == each]
-            spoken = iter(self._voices.read([part for _, part in own], each))
+            if each == "ja":  # these were read before, when looking for what is lost
+                spoken = iter([self._spoken(part, each) for _, part in own])
+            else:
+                spoken = iter(self._voices.read([part for _, part in own], each))
             parts = [(n, "", next(spoken)) if speaker == each else (n, speaker, p) for n, speaker, p in parts]
         for number, _, reading in parts:
             readings[number].append(reading)
@@ -189,6 +216,8 @@ class TextPhonemizer:
 
     def _is_lost(self, char: str, voice: str) -> bool:
         category = unicodedata.category(char)
+        if char in _SOUND_MARKS:
+            return True  # those that change a kana are one with it by now
         if category in ("Co", "Cn", "Cs") or char == texts_.REPLACEMENT:
             return True
         if ord(char) > 0xFFFF and category[0] == "L" and voice != "en-shaw":
@@ -201,6 +230,22 @@ class TextPhonemizer:
         if voice == "ja" and _LATIN.fullmatch(char):
             voice = self._english(voice)
         return self._voices.is_lost(char, voice)
+
+
+def _without(text: str, lost: Iterable[str]) -> str:
+    return " ".join(text.translate(dict.fromkeys(map(ord, lost), " ")).split())
+
+
+def _advice(language: str, known: Mapping[str, str]) -> str:
+    """Which code is meant: `known` has a language's English name by code."""
+    wanted = language.lower().replace("_", "-")
+    close = difflib.get_close_matches(wanted, {name.lower() for name in known.values()}, n=1, cutoff=0.8)
+    named = [code for code, name in known.items() if name.lower().startswith((wanted, *close))] if wanted else []
+    for code in (wanted, wanted.partition("-")[0], *sorted(named, key=len)):
+        if code in known:
+            return f"did you mean {code!r}?"
+    few = len(known) <= MAX_LISTED
+    return f"known: {', '.join(known)}" if few else "it takes a code of ISO 639-1, like 'en' or 'ja'"
 
 
 def _load_kana() -> Kana:

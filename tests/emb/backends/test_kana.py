@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vall_e.emb.backends.kana import Kana, read_number
+from vall_e.emb.backends.kana import Kana, read_number, spell_out
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +28,27 @@ def kana() -> Kana:
 )
 def test_readings(kana: Kana, text: str, expected: str) -> None:
     assert kana.convert(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        # espeak says "Japanese letter", or nothing, for what stands on the left
+        *(("ぁあ", "ああ"), ("ぁ", "あ"), ("んぁ", "んあ"), ("なぁ", "なあ"), ("わぉ", "わお"), ("おぉぉ", "おおお")),
+        *(("ええー", "えええ"), ("ねぇー", "ねええ"), ("あーーー", "あーああ"), ("かーー", "かーあ")),
+        ("うーんー", "うーんん"),
+        *(("たっゆで", "たっ ゆで"), ("すゔあ", "す ゔあ"), ("かゃ", "かや"), ("っゃ", "っ や")),
+        # what it reads stays
+        *(("えーと", "えーと"), ("こーひー", "こーひー"), ("ふぃー", "ふぃー"), ("しぇ", "しぇ")),
+        ("ぱーてぃー", "ぱーてぃー"),
+        # and what nobody can read
+        *(("ー", "ー"), ("ーえ", "ーえ"), ("あ、ーえ", "あ、ーえ"), ("えっー", "えっー")),
+        *(("にぇ", "にぇ"), ("", ""), ("aー", "aー")),
+    ],
+)
+def test_small_vowels_and_long_marks(text: str, expected: str) -> None:
+    assert spell_out(text) == expected
+    assert spell_out(expected) == expected
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ voice can't read it either, and so it is found to be lost.
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import Any
 
 from vall_e.types import BackendError
@@ -30,6 +31,13 @@ _MYRIADS = ("", "まん", "おく", "ちょう")
 _COUNTERS = {"日": "にち", "人": "にん", "月": "がつ", "年": "ねん", "分": "ふん"}  # what pykakasi reads as nouns
 # Particles are written with one kana and said with another. Only alone after a kanji or katakana word
 # can they be told from a syllable of a word.
+_VOWELS = {"A": "あ", "I": "い", "U": "う", "E": "え", "O": "お", "N": "ん"}  # by the last letter of a kana's name
+_SMALL = dict(zip("ぁぃぅぇぉゃゅょ", "あいうえおやゆよ", strict=True))
+_FOREIGN = frozenset(("てぃ", "でぃ", "とぅ", "どぅ", "てゅ", "でゅ", "ふゃ", "ふゅ", "ふょ", "ゔゃ", "ゔゅ", "ゔょ"))
+_OLD = {"ヷ": "ゔぁ", "ヸ": "ゔぃ", "ヹ": "ゔぇ", "ヺ": "ゔぉ"}  # of which espeak leaves out the v
+# espeak's rules have no word in which these meet: it spells all of it ("Japanese letter"), or leaves a sound out
+_APART = re.compile("(?<=っ)(?=[あいうえおっやゆよゎわゐゑをんゔ])|(?<=[うくぐすずつづぬふぶぷむゆゅるんゔぅ])(?=ゔ)")
+_UNUSUAL = re.compile("[ーぁぃぅぇぉっゔヷ-ヺ]|(?<![きぎしじちぢにひびぴみり])[ゃゅょ]")
 _PARTICLES = {"は": "わ", "へ": "え", "へは": "えわ", "には": "にわ", "では": "でわ", "とは": "とわ"}
 
 
@@ -50,7 +58,7 @@ class Kana:
         text = _MONTHS.sub("かげつ", text)
         text = _NUMBER.sub(self._number, text)
         text = " ".join(_JAPANESE.sub(lambda run: self._run(run.group()), text).split())
-        return _AFTER_OPENING.sub("", text)
+        return _AFTER_OPENING.sub("", spell_out(text))
 
     def _number(self, found: re.Match[str]) -> str:
         """A number with its counter, apart from what follows: 四月一日 as a whole is a surname, わたぬき."""
@@ -104,6 +112,43 @@ class Kana:
             after_content = content
             done += len(word)
         return done, beyond is None
+
+
+def spell_out(text: str) -> str:
+    """Small vowels and long marks written as full vowels where espeak would not read them: ねぇー → ねええ, ぁ → あ.
+
+    A small kana stays where it makes one syllable with the kana before (ふぁ, きゃ), a long mark where it follows any
+    kana but a second vowel (カー, えー). One that follows no vowel at all (at the start, after っ) stays, and is lost.
+    """
+    if not _UNUSUAL.search(text):
+        return text
+    text = "".join(_OLD.get(char, char) for char in text)
+    out: list[str] = []
+    for char in text:
+        before = out[-1] if out else ""
+        vowel = _vowel(before)
+        if char in _SMALL:
+            combining = ("い",) if char in "ゃゅょ" else ("い", "う")
+            combines = (vowel in combining and vowel != _SMALL[char]) or before + char in _FOREIGN
+            char = char if combines else _SMALL[char]
+        elif char == "ー" and before == "ー" and len(out) > 1:
+            char = _vowel(out[-2]) or char
+        elif char == "ー" and (before == "ん" or (before in _SMALL.values() and len(out) > 1 and _is_kana(out[-2]))):
+            char = vowel
+        out.append(char)
+    return _APART.sub(" ", "".join(out))
+
+
+def _vowel(kana: str) -> str:
+    """The vowel that a kana ends in, ん for itself; empty for っ and for what is no kana."""
+    name = unicodedata.name(kana, "") if kana else ""
+    if not name.startswith(("HIRAGANA LETTER", "KATAKANA LETTER")) or name.endswith("SMALL TU"):
+        return ""
+    return _VOWELS.get(name[-1], "")
+
+
+def _is_kana(char: str) -> bool:
+    return re.fullmatch(f"[{_KANA}]", char) is not None
 
 
 def read_number(value: int) -> str:

@@ -24,11 +24,23 @@ ESPEAK_VOICES = {"en": "en-us", "fr": "fr-fr", "zh": "cmn-latn-pinyin", "no": "n
 # One lower-case word per script that espeak spells letter by letter where it isn't the voice's own. Read as a word it
 # takes about as many phones as it has letters, spelled at least twice as many.
 _SCRIPT_WORDS = {"CYRILLIC": "молоко", "GREEK": "και", "ARABIC": "سلام", "HEBREW": "שלום", "TELUGU": "తెలుగు"}
+_KANA = ("HIRAGANA", "KATAKANA")  # how the names of kana begin
 # Characters no voice knows: espeak says its word for "letter" and then their number.
 _UNKNOWN = ("\U00020000", "\U00012000", "\ua000")
+REMEMBERED_WORDS = 10_000  # those with a character that is read in some words only
 _LONGEST_DATA_PATH = 158  # bytes: espeak 1.52 cuts a longer one off and then ends the process
 _TONES = {"55": "1", "35": "2", "214": "3", "21": "3", "51": "4", "11": "5"}
 _HAN = re.compile("([\u3400-\u9fff]+)")
+_TONAL = frozenset(("chr", "cmn", "hak", "my", "shn", "th", "vi", "yue"))  # voices whose digits are tones
+# espeak's own notation, left where its tables of IPA have gaps; some of it would pass for punctuation.
+_ARTEFACT = re.compile(r"[rsi]\.|s̪-|[!-`{-~gεΦ\x00-\x1f]")
+_IPA = {
+    **{"r.": "ɽ", "s.": "ʂ", "i.": "ɨ", "s̪-": "s̪ˤ"},  # Indian ड़, Chinese, Arabic ص
+    **{"?": "ʔ", "`": "ʼ", ":": "ː", "^": "ʲ", "+": "˩"},  # Danish, Amharic, Scots, Estonian, Punjabi
+    **{"#": "\u0325", '"': "\u0308", "[": "\u032a"},  # Icelandic voiceless, Russian centralised, Kyrgyz dental
+    **{"A": "ɑ", "S": "ʃ", "X": "χ", "Z": "ʒ", "Φ": "ɸ", "ε": "ɛ", "g": "ɡ"},
+}
+_IPA_OF_VOICE = {"ko": {"-": "\u0348"}}  # tense: 빠 is p- there; elsewhere it marks a variant, as in French lə-
 _FLAG = re.compile(r"(\([a-z][^()]*\))")
 
 
@@ -44,9 +56,11 @@ class Espeak:
         wrapper = _start(module.espeak.wrapper.EspeakWrapper)
         self._dictionaries = Path(wrapper.data_path)
         self._voices: dict[str, str] = {}
+        self._names: dict[str, str] = {}
         for voice in wrapper.available_voices():
             if not voice.identifier.startswith("mb/"):
                 self._voices.setdefault(voice.language, voice.identifier)
+                self._names.setdefault(voice.language, voice.name)
         number = ".".join(str(part) for part in wrapper.version)
         self.version = f"espeak-ng {number}, phonemizer {_version('phonemizer')}"
         # per object, not per class: a cache on the method would keep every Espeak alive
@@ -55,21 +69,25 @@ class Espeak:
         self._letter_word = functools.cache(self._find_letter_word)
         self._spells = functools.cache(self._find_spelled)
         self.is_lost = functools.cache(self._is_lost)
+        self.is_stray = functools.cache(self._is_stray)
+        self.lost_in = functools.lru_cache(REMEMBERED_WORDS)(self._lost_in)
 
     def _find_voice(self, language: str) -> str | None:
         """espeak's name for a language code, or None where it has no voice, or one without its dictionary."""
         name = ESPEAK_VOICES.get(language, language)
         return name if name in self._voices and self._has_dictionary(name) else None
 
-    def languages(self) -> list[str]:
-        return sorted(name for name in {*self._voices, *ESPEAK_VOICES} if self.voice(name))
+    def languages(self) -> dict[str, str]:
+        """The English name of each language, by code."""
+        known = {code: self.voice(code) for code in {*self._voices, *ESPEAK_VOICES}}
+        return {code: self._names[voice] for code, voice in sorted(known.items()) if voice}
 
     def read(self, chunks: Sequence[str], voice: str) -> list[str]:
         """N chunks → N strings of phones, words apart by one space; empty where the voice says nothing."""
         readings: list[str] = self._backend(voice).phonemize(list(chunks), strip=True)
         if len(readings) != len(chunks):
             raise ContractError(f"phonemizer gave {len(readings)} readings for {len(chunks)} chunks: {chunks!r}")
-        return readings
+        return [_without_artefacts(reading, voice) for reading in readings]
 
     def _new_backend(self, voice: str) -> Any:
         cls = _mandarin(self._module.EspeakBackend) if voice.startswith("cmn") else self._module.EspeakBackend
@@ -93,14 +111,39 @@ class Espeak:
         if script in _SCRIPT_WORDS and self._spells(script, voice):
             return True
         alone = self._bare(char, voice)
-        if script in ("HIRAGANA", "KATAKANA") and self._letter_word(voice) in alone:
+        if script.startswith(_KANA) and self._letter_word(voice) in alone:
             # small kana and the long mark say something only after another kana
             before, after = self._bare("ふ", voice), self._bare("ふ" + char, voice)
             return before == after or self._letter_word(voice) in after
         return not alone or self._letter_word(voice) in alone
 
+    def _is_stray(self, char: str, voice: str) -> bool:
+        """Whether the voice calls a character a letter when it stands alone, though it may read it beside others."""
+        return self._letter_word(voice) in self._bare(char, voice)
+
+    def spells(self, reading: str, voice: str) -> bool:
+        """Whether a Japanese reading has "letter" in it, which no word of kana explains: espeak spelled some of it."""
+        return voice == "ja" and self._letter_word(voice) in re.sub("[ˈˌ ]", "", reading)
+
+    def _lost_in(self, word: str, voice: str) -> str:
+        """Characters without which fewer letters are called in a word; and strays of kana that change nothing in it."""
+        reading, letter = self._bare(word, voice), self._letter_word(voice)
+        spelled = voice == "ja" and letter in reading
+        places = [place for place, char in enumerate(word) if spelled or self.is_stray(char, voice)]
+        lost = []
+        for place in places:
+            without = self._bare(word[:place] + word[place + 1 :], voice)
+            stray = unicodedata.name(word[place], "").startswith(_KANA) and self.is_stray(word[place], voice)
+            if without.count(letter) < reading.count(letter) or (stray and without == reading):
+                lost.append(word[place])
+        if not lost:  # one may hide behind another
+            rest = "".join(char for place, char in enumerate(word) if place not in places)
+            if self._bare(rest, voice).count(letter) < reading.count(letter):
+                lost = [word[place] for place in places]
+        return "".join(dict.fromkeys(lost))
+
     def _bare(self, text: str, voice: str) -> str:
-        return re.sub("[ˈˌ ]", "", self.read([text], voice)[0])
+        return re.sub("[ˈˌ ]", "", self.read([text], voice)[0]) if text else ""
 
     def _find_letter_word(self, voice: str) -> str:
         word = os.path.commonprefix([self._bare(char, voice) for char in _UNKNOWN])
@@ -126,8 +169,8 @@ class Festival:
     def voice(self, language: str) -> str | None:
         return "en-us" if language in ("en", "en-us") else None
 
-    def languages(self) -> list[str]:
-        return ["en", "en-us"]
+    def languages(self) -> dict[str, str]:
+        return {"en": "English", "en-us": "English"}
 
     def read(self, chunks: Sequence[str], voice: str) -> list[str]:
         """N chunks → N strings. One call each: festival leaves out what it says nothing for."""
@@ -135,6 +178,15 @@ class Festival:
 
     def is_lost(self, char: str, voice: str) -> bool:
         return not char.isascii()
+
+    def is_stray(self, char: str, voice: str) -> bool:
+        return False
+
+    def spells(self, reading: str, voice: str) -> bool:
+        return False
+
+    def lost_in(self, word: str, voice: str) -> str:
+        return ""
 
 
 class Segments:
@@ -153,8 +205,8 @@ class Segments:
     def voice(self, language: str) -> str | None:
         return language if language in self._class.supported_languages() else None
 
-    def languages(self) -> list[str]:
-        return sorted(self._class.supported_languages())
+    def languages(self) -> dict[str, str]:
+        return {name: name for name in sorted(self._class.supported_languages())}
 
     def read(self, chunks: Sequence[str], voice: str) -> list[str]:
         """N chunks → N strings; empty for a word that the table doesn't cover."""
@@ -163,11 +215,34 @@ class Segments:
     def is_lost(self, char: str, voice: str) -> bool:
         return not self._word(char.lower(), voice)
 
+    def is_stray(self, char: str, voice: str) -> bool:
+        return False
+
+    def spells(self, reading: str, voice: str) -> bool:
+        return False
+
+    def lost_in(self, word: str, voice: str) -> str:
+        return ""
+
     def _word(self, word: str, voice: str) -> str:
         try:
             return str(self._backend(voice).phonemize([word], strip=True)[0])
         except ValueError:  # a grapheme that the table lacks
             return ""
+
+
+def _without_artefacts(reading: str, voice: str) -> str:
+    """A reading in IPA: what espeak leaves in its own notation is rewritten, or left out where it marks no sound."""
+    if not _ARTEFACT.search(reading):
+        return reading
+    of_voice = _IPA_OF_VOICE.get(voice, {})
+    tonal = voice.partition("-")[0] in _TONAL
+
+    def rewrite(found: re.Match[str]) -> str:
+        mark = found.group()
+        return mark if tonal and mark.isdigit() else of_voice.get(mark) or _IPA.get(mark, "")
+
+    return " ".join(_ARTEFACT.sub(rewrite, reading).split())
 
 
 def number_tones(ipa: str, mnemonics: str) -> str | None:
