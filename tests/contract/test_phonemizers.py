@@ -1,6 +1,7 @@
 """One suite for every phonemizer back end that can start here."""
 
 import functools
+import re
 
 import pytest
 
@@ -79,6 +80,14 @@ def test_unknown_language(backend: str) -> None:
         phonemizer.phonemize(["a"], "xx")
     with pytest.raises(UsageError, match="'xx'"):
         phonemizer.lost_characters("a", "xx")
+
+
+@pytest.mark.parametrize("backend", TEXTS)
+def test_version_names_the_library_and_its_number(backend: str) -> None:
+    """It goes into dataset.json: another espeak may read the same text in another way."""
+    number = r"[0-9]+(\.[0-9]+)+"
+    name = "espeak-ng" if backend == "espeak" else backend
+    assert re.fullmatch(rf"{name} {number}, phonemizer {number}", load(backend).version)
 
 
 def test_every_registered_back_end_is_in_this_suite() -> None:
