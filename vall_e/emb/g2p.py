@@ -125,6 +125,7 @@ class TextPhonemizer:
         self.version = voices.version
         self._prepared = functools.lru_cache(REMEMBERED)(self._prepare)
         self._spoken = functools.lru_cache(REMEMBERED)(lambda part, speaker: voices.read([part], speaker)[0])
+        self._lost = functools.lru_cache(REMEMBERED)(self._find_lost)
         self._kana = functools.cache(_load_kana)
         self._readable: defaultdict[str, set[str]] = defaultdict(set)  # by voice, what was asked for already
 
@@ -139,7 +140,7 @@ class TextPhonemizer:
         voice = self._voice(language)
         return self._lost(self._prepared(text, voice), voice)
 
-    def _lost(self, prepared: str, voice: str) -> str:
+    def _find_lost(self, prepared: str, voice: str) -> str:
         readable = self._readable[voice]
         if voice != "ja" and readable.issuperset(prepared):
             return ""
