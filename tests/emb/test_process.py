@@ -247,7 +247,7 @@ def test_texts_that_were_replaced_do_not_pass_unseen(
     assert report.num_rows == len(transcripts) - 1 + sum("interview" in key for key in rows_of(dataset))
     assert rejects_of(copy) == {}
     assert report.warnings == ("process: 1 recordings are not there any more, like english/awb/gone.wav",)
-    assert not process(voices, longer, copy, options()).num_resumed == report.num_items, "it is looked for again"
+    assert process(voices, longer, copy, options()).num_resumed < report.num_items, "it is looked for again"
 
 
 def test_another_folder_of_audio_does_not_mix_into_a_dataset(
