@@ -225,10 +225,7 @@ def test_a_kill_while_an_array_is_written_leaves_no_array(tmp_path: Path) -> Non
         "import os, sys, numpy as np; from pathlib import Path; from vall_e import manifest\n"
         "root = Path(sys.argv[1]); codes = np.ones((8, 100), np.uint16)\n"
         "manifest.write_array(root / 'a.npy', codes, root)\n"
-        "real = np.save\n"
-        "def save(file, array, **more):\n"
-        "    real(file, array, **more); file.flush(); os.kill(os.getpid(), 9)\n"
-        "np.save = save\n"
+        "os.fsync = lambda handle: os.kill(os.getpid(), 9)\n"  # the bytes are in the file, its name is temporary
         "manifest.write_array(root / 'b.npy', codes, root)\n"
     )
     assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False).returncode == -9

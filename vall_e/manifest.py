@@ -358,7 +358,7 @@ def _write_whole(path: Path, save: Callable[[typing.BinaryIO], Any], root: Path)
     except BaseException as error:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
-        if isinstance(error, OSError) and error.filename is None:  # a full disk: say of which file
+        if isinstance(error, OSError) and error.errno and error.filename is None:  # a full disk: say of which file
             error.filename = str(path)
         raise
 
