@@ -98,11 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     summary.show()
     for warning in (warning for report in reports for warning in report.warnings):
         print(f"warning: {warning}", file=sys.stderr)
-    if args.max_reject_ratio is not None and summary.reject_ratio > args.max_reject_ratio:
-        message = f"error: {summary.reject_ratio:.1%} rejected, --max-reject-ratio is {args.max_reject_ratio:.1%}"
-        print(message, file=sys.stderr)
-        return 1
-    return 0
+    return config.reject_status(summary.reject_ratio, args.max_reject_ratio)
 
 
 def run() -> NoReturn:

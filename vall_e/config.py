@@ -60,6 +60,14 @@ def add_max_reject_ratio(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def reject_status(ratio: float, max_reject_ratio: float | None) -> int:
+    """The exit status for a share of rejected items; says so where it is too large."""
+    if max_reject_ratio is None or ratio <= max_reject_ratio:
+        return 0
+    print(f"error: {ratio:.1%} rejected, --max-reject-ratio is {max_reject_ratio:.1%}", file=sys.stderr)
+    return 1
+
+
 def _show(value: Any) -> str:
     text = ",".join(value) if isinstance(value, tuple) else str(value)
     return text.lower() if isinstance(value, bool) or value is None else text

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vall_e import manifest
+from vall_e import config, manifest
 from vall_e.executor import Executor
 from vall_e.types import Reject, RejectReason, recording_id_of
 
@@ -68,11 +68,7 @@ class StageReport:
         print(f"{self.stage}: {self.num_rows} rows, {self.num_rejects} rejects ({reasons or 'none'}){ignored}{resumed}")
         for warning in self.warnings:
             print(f"warning: {warning}", file=sys.stderr)
-        if max_reject_ratio is not None and self.reject_ratio > max_reject_ratio:
-            message = f"error: {self.reject_ratio:.1%} rejected, --max-reject-ratio is {max_reject_ratio:.1%}"
-            print(message, file=sys.stderr)
-            return 1
-        return 0
+        return config.reject_status(self.reject_ratio, max_reject_ratio)
 
 
 class Ledger:

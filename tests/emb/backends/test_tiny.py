@@ -255,3 +255,10 @@ def test_a_missing_package_names_the_extra_to_install() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.strip().endswith('tiny: the package vocos is missing; pip install "vall-e[tiny]"')
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+def test_a_device_that_is_not_there_is_one_line() -> None:
+    """It was torch's traceback, after all of the transcription."""
+    with pytest.raises(BackendError, match=r"tiny: no CUDA device.*--device cpu"):
+        TinyCodec(device="cuda")

@@ -42,10 +42,17 @@ def place(codec: str, device: str, dtype: str) -> torch.dtype:
 
     if dtype not in DTYPES:
         raise UsageError(f"{codec}: dtype {dtype!r}; it is one of {', '.join(DTYPES)}")
-    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
-        raise BackendError(f"{codec}: no CUDA device, or a torch without CUDA; use --device cpu, or docs/cuda.md")
+    require_device(codec, device)
     result: torch.dtype = getattr(torch, dtype)
     return result
+
+
+def require_device(codec: str, device: str) -> None:
+    """Raises BackendError for a device that this torch can't use."""
+    import torch
+
+    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise BackendError(f"{codec}: no CUDA device, or a torch without CUDA; use --device cpu, or docs/cuda.md")
 
 
 def digest(*paths: Path) -> str:

@@ -18,7 +18,8 @@ import numpy as np
 
 from vall_e.emb.backends import _funcodec_weights as checkpoint
 from vall_e.emb.backends._funcodec_config import Model, read_config
-from vall_e.types import BackendError, CodecSpec, ContractError, UsageError
+from vall_e.emb.backends._weights import require_device
+from vall_e.types import CodecSpec, ContractError, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -61,8 +62,7 @@ class FuncodecCodec:
         num_levels = _levels(self._model, num_levels, bit_width)
         import torch
 
-        if torch.device(device).type == "cuda" and not torch.cuda.is_available():
-            raise BackendError("funcodec: no CUDA device, or a torch without CUDA; use --device cpu, or docs/cuda.md")
+        require_device("funcodec", device)
         self._device, self._dtype = device, getattr(torch, dtype)
         state = checkpoint.read_state(path)
         self._encoder, self._decoder = checkpoint.networks(self._model, state, path)
