@@ -1,16 +1,16 @@
 """Residual vector quantisation with an exact nearest neighbour.
 
 The usual expanded distance |x|^2 - 2xe + |e|^2 in float32 loses digits to cancellation, so the code it picks depends on
-the size of the batch, the BLAS and the number of threads. Here it only nominates candidates; a float64 distance without
-cancellation decides; where more entries than the candidates are that close, float64 looks at all of them. The same
-frames then get the same codes however they are batched.
+the size of the batch, the BLAS and the number of threads. Here it decides only where the runner-up is farther away than
+rounding can reach; everywhere else float64 looks at all entries. The same frames then get the same codes however they
+are batched.
 """
 
 import torch
 from torch import Tensor
 
-_CANDIDATES = 4
-_CHUNK_FRAMES = 8192  # bounds the [frames, C] table of rough distances to 32 MB for 1024 entries
+_CHUNK_VALUES = 1 << 20  # bounds the [frames, C] table of rough distances: 4 MB, which a processor's cache holds
+_CHUNK_VALUES_ON_DEVICE = 1 << 26
 
 
 def quantize(x: Tensor, codebooks: Tensor) -> Tensor:
@@ -25,8 +25,9 @@ def quantize(x: Tensor, codebooks: Tensor) -> Tensor:
     """
     if x.ndim != 2 or codebooks.ndim != 3 or x.shape[1] != codebooks.shape[2]:
         raise ValueError(f"expected frames [N, D] and codebooks [K, C, D], got {[*x.shape]} and {[*codebooks.shape]}")
-    chunks = [_quantize_chunk(part, codebooks.float()) for part in x.float().split(_CHUNK_FRAMES)]
-    return torch.cat(chunks, dim=1)
+    values = _CHUNK_VALUES if x.device.type == "cpu" else _CHUNK_VALUES_ON_DEVICE
+    parts = x.float().split(max(1, values // codebooks.shape[1]))
+    return torch.cat([_quantize_chunk(part, codebooks.float()) for part in parts], dim=1)
 
 
 def dequantize(codes: Tensor, codebooks: Tensor) -> Tensor:
@@ -65,16 +66,16 @@ def _nearest(x: Tensor, codebook: Tensor) -> Tensor:
     """Index of the row of codebook [C, D] nearest to each row of x [n, D] -> int64 [n]."""
     size, width = codebook.shape
     # |x|^2 is the same for every entry, so it can't change the order
-    rough = codebook.square().sum(1) - 2.0 * (x @ codebook.T)
-    best = rough.topk(min(_CANDIDATES + 1, size), dim=1, largest=False)
-    # in rising order, so that the first minimum is the lowest index
-    candidates = best.indices[:, :_CANDIDATES].sort(dim=1).values
-    indices = candidates.gather(1, _exact_argmin(x, codebook[candidates])[:, None])[:, 0]
-    if size > _CANDIDATES:
-        # What rounding can add to a rough distance. Where it could have hidden the nearest entry, compare with all.
-        reach = x.norm(dim=1) + codebook.norm(dim=1).max()
-        error = (width + 4) * torch.finfo(torch.float32).eps * reach.square()
-        doubtful = (best.values[:, _CANDIDATES] - best.values[:, 0] <= 2 * error).nonzero()[:, 0]
+    rough = torch.addmm(codebook.square().sum(1), x, codebook.T, alpha=-2.0)
+    first, indices = rough.min(1)
+    if size > 1:
+        second = rough.scatter_(1, indices[:, None], torch.inf).amin(1)
+        # What rounding can add to a rough distance, by the usual bound on a sum of products. The nearest entry is no
+        # farther from x than the one found, hence no longer than `reach`. Where the sum could have hidden it, look again.
+        length, distance = x.norm(dim=1), (x - codebook[indices]).norm(dim=1)
+        reach = length + distance
+        error = (width + 8) * torch.finfo(torch.float32).eps / 2 * reach * (reach + 2 * length)
+        doubtful = (second <= first + 2 * error).nonzero()[:, 0]
         if len(doubtful):
             indices[doubtful] = _nearest_in_float64(x[doubtful].double(), codebook.double())
     return indices
@@ -82,13 +83,8 @@ def _nearest(x: Tensor, codebook: Tensor) -> Tensor:
 
 def _nearest_in_float64(x: Tensor, codebook: Tensor) -> Tensor:
     """As `_nearest`, of float64: the lowest index among all that even float64 can't tell apart."""
-    rough = codebook.square().sum(1) - 2.0 * (x @ codebook.T)
+    rough = torch.addmm(codebook.square().sum(1), x, codebook.T, alpha=-2.0)
     reach = x.norm(dim=1) + codebook.norm(dim=1).max()
     error = (x.shape[1] + 4) * torch.finfo(torch.float64).eps * reach.square()
-    near = rough <= (rough.min(1).values + 2 * error)[:, None]
-    return near.int().argmax(1)
-
-
-def _exact_argmin(x: Tensor, entries: Tensor) -> Tensor:
-    """Position of the first nearest of entries [n or 1, M, D] for each row of x [n, D] -> int64 [n]."""
-    return (x.double()[:, None, :] - entries.double()).square().sum(2).argmin(1)
+    near = rough <= (rough.amin(1) + 2 * error)[:, None]
+    return near.view(torch.uint8).argmax(1)

@@ -9,7 +9,7 @@ and only the LSTM is shared between items (see `_timeconv.Lstm`): on a CPU a bat
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -38,15 +38,21 @@ def reflect(x: Tensor, left: int, right: int) -> Tensor:
     return padded[:, : padded.shape[1] - extra]
 
 
-class _Elu:
-    def __call__(self, x: Tensor, state: State | None, last: bool) -> Tensor:
-        return functional.elu(x, inplace=True)  # what comes in is nobody else's: residual blocks make their own
+def active(x: Tensor, left: int, right: int) -> Tensor:
+    """ELU of x [B, T, C] with room at both ends → [B, left + T + right, C], the room not filled."""
+    out = x.new_empty(x.shape[0], left + x.shape[1] + right, x.shape[2])
+    torch.ops.aten.elu.out(x, out=out[:, left : left + x.shape[1]])
+    return out
 
 
 class _SConv:
-    """The package's SConv1d: padding by reflection, before the sound where causal; norm over an item where not."""
+    """The package's SConv1d: padding by reflection, before the sound where causal; norm over an item where not.
 
-    def __init__(self, number: Iterator[int], module: Any, **where: Any) -> None:
+    `elu`: the activation before it, written straight to where the padding goes round it.
+    """
+
+    def __init__(self, number: Iterator[int], module: Any, elu: bool = False, **where: Any) -> None:
+        self._elu = elu
         self._key = next(number)
         self._conv = Conv(module.conv.conv, **where)
         norm = module.conv.norm
@@ -67,25 +73,34 @@ class _SConv:
 
     def _padded(self, x: Tensor, state: State | None, last: bool) -> Tensor:
         extra = -x.shape[1] % self._conv.stride if last else 0
-        if not self._causal:
-            right = self._total // 2
-            return reflect(x, self._total - right, right + extra) if self._total + extra else x
-        if state is None or not (self._total + extra):
-            return reflect(x, self._total, extra) if self._total + extra else x
-        if self._key in state:
-            x = torch.cat([state[self._key], x], 1)
-            padded = reflect(x, 0, extra) if extra else x
-        else:
-            padded = reflect(x, self._total, extra)
-        if not last:
-            state[self._key] = padded[:, padded.shape[1] - self._total :]
-        return padded
+        known = None if state is None else state.get(self._key)
+        right = 0 if self._causal else self._total // 2
+        left, right = self._total - right, right + extra
+        if left + right:
+            x = self._with_ends(x, left, right, known)
+        elif self._elu:
+            x = functional.elu(x)
+        if state is not None and self._causal and self._total and not last:
+            state[self._key] = x[:, x.shape[1] - self._total :]
+        return x
+
+    def _with_ends(self, x: Tensor, left: int, right: int, known: Tensor | None) -> Tensor:
+        """As `reflect`; on the left the `known` rows, if any."""
+        length = x.shape[1]
+        if length <= max(left if known is None else 0, right):
+            x = functional.elu(x) if self._elu else x
+            return reflect(x, left, right) if known is None else torch.cat([known, reflect(x, 0, right)], 1)
+        y = active(x, left, right) if self._elu else functional.pad(x, (0, 0, left, right))
+        y[:, :left] = y[:, left + 1 : 2 * left + 1].flip(1) if known is None else known
+        y[:, left + length :] = y[:, left + length - 1 - right : left + length - 1].flip(1)
+        return y
 
 
 class _SConvTranspose:
     """The package's SConvTranspose1d; a causal one keeps its last row, whose sound reaches into the next piece."""
 
-    def __init__(self, number: Iterator[int], module: Any, **where: Any) -> None:
+    def __init__(self, number: Iterator[int], module: Any, elu: bool = False, **where: Any) -> None:
+        self._elu = elu
         self._key = next(number)
         self._conv = ConvTranspose(module.convtr.convtr, **where)
         norm = module.convtr.norm
@@ -93,12 +108,15 @@ class _SConvTranspose:
         self._causal = module.causal
 
     def __call__(self, x: Tensor, state: State | None, last: bool) -> Tensor:
+        right = 0 if self._causal else 1
+        x = active(x, 1, right) if self._elu else functional.pad(x, (0, 0, 1, right))
+        x[:, 0] = 0.0 if state is None or self._key not in state else state[self._key]
         if self._causal:
-            before = state[self._key] if state and self._key in state else torch.zeros_like(x[:, :1])
             if state is not None:
-                state[self._key] = x[:, -1:]
-            return self._conv(torch.cat([before, x], 1))
-        y = self._conv(functional.pad(x, (0, 0, 1, 1)))
+                state[self._key] = x[:, -1]
+            return self._conv(x)
+        x[:, -1] = 0.0
+        y = self._conv(x)
         if self._norm is not None:  # over all that it gives, before it is trimmed
             y = functional.layer_norm(y, y.shape[1:], eps=self._norm.eps).mul_(self._norm.weight).add_(self._norm.bias)
         right = self._conv.stride // 2
@@ -109,14 +127,13 @@ class _Residual:
     """The package's SEANetResnetBlock."""
 
     def __init__(self, number: Iterator[int], module: Any, **where: Any) -> None:
-        convs = [layer for layer in module.block if not isinstance(layer, nn.ELU)]
-        self._convs = [_SConv(number, layer, **where) for layer in convs]
+        self._convs = _layers(number, module.block, **where)
         self._shortcut = None if isinstance(module.shortcut, nn.Identity) else _SConv(number, module.shortcut, **where)
 
     def __call__(self, x: Tensor, state: State | None, last: bool) -> Tensor:
         y = x
-        for index, conv in enumerate(self._convs):
-            y = conv(functional.elu(y, inplace=index > 0), state, last)
+        for conv in self._convs:
+            y = conv(y, state, last)
         return y.add_(x) if self._shortcut is None else self._shortcut.plus(x, y)
 
 
@@ -124,14 +141,21 @@ _Layer = Callable[[Tensor, State | None, bool], Tensor]
 _Part = Callable[[Tensor, State, bool], Tensor]
 
 
-def _layer(number: Iterator[int], module: nn.Module, **where: Any) -> _Layer:
-    if isinstance(module, nn.ELU):
-        return _Elu()
-    if hasattr(module, "shortcut"):
-        return _Residual(number, module, **where)
-    if hasattr(module, "convtr"):
-        return _SConvTranspose(number, module, **where)
-    return _SConv(number, module, **where)
+def _layers(number: Iterator[int], modules: Iterable[nn.Module], **where: Any) -> list[_Layer]:
+    """The modules as layers; an ELU belongs to the convolution after it."""
+    layers: list[_Layer] = []
+    elu = False
+    for module in modules:
+        if isinstance(module, nn.ELU):
+            elu = True
+            continue
+        if hasattr(module, "shortcut"):
+            layers.append(_Residual(number, module, **where))
+        else:
+            kind = _SConvTranspose if hasattr(module, "convtr") else _SConv
+            layers.append(kind(number, module, elu, **where))
+        elu = False
+    return layers
 
 
 class Seanet:
@@ -141,9 +165,9 @@ class Seanet:
         layers = list(module.model)
         (middle,) = (index for index, layer in enumerate(layers) if hasattr(layer, "lstm"))
         number = itertools.count()
-        self._before = [_layer(number, layer, dtype=dtype, device=device) for layer in layers[:middle]]
+        self._before = _layers(number, layers[:middle], dtype=dtype, device=device)
         self.lstm = Lstm(layers[middle].lstm, dtype=dtype, device=device)
-        self._after = [_layer(number, layer, dtype=dtype, device=device) for layer in layers[middle + 1 :]]
+        self._after = _layers(number, layers[middle + 1 :], dtype=dtype, device=device)
 
     def before(self, x: Tensor, state: State | None = None, last: bool = True) -> Tensor:
         for layer in self._before:
@@ -174,13 +198,12 @@ def _each(part: Callable[[Tensor], Tensor], xs: Sequence[Tensor]) -> list[Tensor
 class Stream:
     """A causal Seanet over several items at once, a segment at a time.
 
-    `in_rows` and `out_rows` are the rows per frame (the rate of the LSTM) on either side: 320 and 1 of an encoder.
+    `in_rows` are the rows it takes for a frame (the rate of the LSTM): 320 of an encoder, 1 of a decoder.
     """
 
-    def __init__(self, net: Seanet, *, in_rows: int, out_rows: int, segment: int = 75, block: int = 25) -> None:
+    def __init__(self, net: Seanet, *, in_rows: int, segment: int = 75) -> None:
         self._net = net
-        self._in_rows, self._out_rows = in_rows, out_rows
-        self._segment, self._block = segment, block
+        self._in_rows, self._segment = in_rows, segment
 
     def __call__(self, items: Sequence[Callable[[int, int], Tensor]], lengths: Sequence[int]) -> Iterator[list[Tensor]]:
         """Rows of each item segment by segment, until the longest ends; a list that gets shorter.
@@ -198,21 +221,16 @@ class Stream:
             ends = [min(start + step, lengths[lane]) for lane in lanes]
             last = [lengths[lane] <= start + step for lane in lanes]
             pieces = [items[lane](start, end) for lane, end in zip(lanes, ends, strict=True)]
-            mixed = self._run(self._net.before, pieces, before, last, self._block * self._in_rows)
+            mixed = self._run(self._net.before, pieces, before, last)
             if lstm_state is None:
                 lstm_state = self._net.lstm.new_state(mixed[0], len(items))
             mixed = self._net.lstm(mixed, lstm_state)
-            yield self._run(self._net.after, mixed, after, last, self._block * self._out_rows_per_in())
+            yield self._run(self._net.after, mixed, after, last)
 
-    def _out_rows_per_in(self) -> int:
-        return 1 if self._out_rows > 1 else self._segment  # the encoder's tail is one small convolution
-
-    def _run(
-        self, part: _Part, xs: list[Tensor], states: list[State], last: list[bool], block: int
-    ) -> list[Tensor]:
+    def _run(self, part: _Part, xs: list[Tensor], states: list[State], last: list[bool]) -> list[Tensor]:
         """Each alone on a CPU. On an accelerator those that go on together, the ones that end alone."""
         if one_by_one(xs[0]):
-            return [self._alone(part, *each, block) for each in zip(xs, states, last, strict=False)]
+            return [part(x[None], state, ends)[0] for x, state, ends in zip(xs, states, last, strict=False)]
         going = [lane for lane, ends in enumerate(last) if not ends]
         done = {lane: part(xs[lane][None], states[lane], True)[0] for lane, ends in enumerate(last) if ends}
         if going:
@@ -222,7 +240,3 @@ class Stream:
                 done[lane] = ys[index]
                 states[lane].update({key: rows[index : index + 1] for key, rows in shared.items()})
         return [done[lane] for lane in range(len(xs))]
-
-    def _alone(self, part: _Part, x: Tensor, state: State, last: bool, block: int) -> Tensor:
-        starts = range(0, len(x), block)
-        return torch.cat([part(x[None, s : s + block], state, last and s + block >= len(x))[0] for s in starts])

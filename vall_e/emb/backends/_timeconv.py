@@ -128,11 +128,12 @@ class ConvTranspose:
 class Lstm:
     """Layers of an LSTM over lanes, [lanes, T, D] → the same, their input added.
 
-    On a CPU the recurrent product always has `LANES` rows, as reading the matrix is what costs: several sequences take
-    little more than one. Its shape being always the same, a sequence gets the same bits alone and in company.
+    On a CPU reading the matrix of the recurrent product is what costs: several sequences take little more than one. A
+    product of one row is summed in another order than one of more rows, so there are never fewer than two: a sequence
+    gets the same bits alone and in company.
     """
 
-    LANES = 4
+    LANES = 16  # with more, a step costs as much for each lane
 
     def __init__(self, module: nn.LSTM, *, dtype: torch.dtype, device: str) -> None:
         self._module = module.to(device, dtype)
@@ -154,16 +155,13 @@ class Lstm:
 
     def new_state(self, like: Tensor, lanes: int) -> tuple[Tensor, Tensor]:
         """(h, c), float [layers, lanes, D] of zeros."""
-        rows = self.LANES if self._on_cpu else lanes
-        zeros = like.new_zeros(self.num_layers, rows, self.size)
+        zeros = like.new_zeros(self.num_layers, max(2, lanes), self.size)
         return zeros, zeros.clone()
 
     def __call__(self, xs: list[Tensor], state: tuple[Tensor, Tensor]) -> list[Tensor]:
         """[T_i, D] per lane, longest first, and the state, which is advanced in place, → [T_i, D] per lane."""
         if not self._on_cpu:
             return self._on_device(xs, state)
-        if len(xs) > self.LANES:
-            raise ValueError(f"{len(xs)} lanes; there are {self.LANES}")
         ys = xs
         for index, weights in enumerate(self._layers):
             ys = self._layer(ys, weights, state[0][index], state[1][index])
@@ -174,21 +172,23 @@ class Lstm:
     ) -> list[Tensor]:
         of_input, of_state, bias = weights
         lengths = [len(x) for x in xs]
-        gates = xs[0].new_zeros(lengths[0], self.LANES, 4 * self.size)
+        rows = max(2, len(xs))
+        gates = xs[0].new_zeros(lengths[0], rows, 4 * self.size)
         for lane, x in enumerate(xs):
             gates[: lengths[lane], lane] = torch.addmm(bias, x, of_input)
-        out = xs[0].new_zeros(lengths[0], self.LANES, self.size)
+        out = xs[0].new_zeros(lengths[0], rows, self.size)
         start, h = 0, state_h
         for lanes in range(len(xs), 0, -1):  # from where one ends to where the next one does
             stop = lengths[lanes - 1]
             if stop > start:
-                h = self._steps(gates[start:stop], of_state, h, c, out[start:stop], lanes)
+                rows = max(2, lanes)
+                h = self._steps(gates[start:stop, :rows], of_state, h[:rows], c, out[start:stop, :rows], lanes)
                 start = stop
-        state_h.copy_(h)
+        state_h[: len(h)] = h
         return [out[: lengths[lane], lane] for lane in range(len(xs))]
 
     def _steps(self, gates: Tensor, of_state: Tensor, h: Tensor, c: Tensor, out: Tensor, lanes: int) -> Tensor:
-        """Fills out [T, LANES, D] and c; gives the last h. Views are made once, as making them costs like computing."""
+        """Fills out [T, rows, D] and c; gives the last h. Views are made once, as making them costs like computing."""
         split, cell, fresh = 3 * self.size, c[:lanes], torch.empty_like(c[:lanes])
         active = gates[:, :lanes]
         sigmoids, candidates = active[..., :split].unbind(), active[..., split:].unbind()

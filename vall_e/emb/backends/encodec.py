@@ -53,8 +53,8 @@ class EncodecCodec:
         self._codebooks = torch.stack([layer._codebook.embed for layer in model.quantizer.vq.layers[:num_levels]])
         self._codebooks = self._codebooks.to(device)
         encoder, decoder = (Seanet(part, dtype=self._dtype, device=device) for part in (model.encoder, model.decoder))
-        self._encoder = Stream(encoder, in_rows=HOP, out_rows=1)
-        self._decoder = Stream(decoder, in_rows=1, out_rows=HOP)
+        self._encoder = Stream(encoder, in_rows=HOP)
+        self._decoder = Stream(decoder, in_rows=1)
         self._device = device
         self._lanes = Lstm.LANES if torch.device(device).type == "cpu" else LANES_ON_DEVICE
         self.spec = CodecSpec(
