@@ -9,6 +9,7 @@ and only the LSTM is shared between items (see `_timeconv.Lstm`): on a CPU a bat
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -45,6 +46,19 @@ def active(x: Tensor, left: int, right: int) -> Tensor:
     return out
 
 
+def _normalised(x: Tensor, norm: nn.GroupNorm) -> Tensor:
+    """x [B, T, C] normed over all of an item, as a group norm of one group does.
+
+    Its moments are summed over short rows in float32, and over the rows in float64.
+    """
+    rows = x.reshape(len(x), -1, x.shape[2] * math.gcd(x.shape[1], 8))
+    size = rows.shape[1] * rows.shape[2]
+    mean = rows.sum(2).double().sum(1) / size
+    square = torch.linalg.vector_norm(rows, dim=2).double().square().sum(1) / size
+    scale = (square - mean.square() + norm.eps).rsqrt()[:, None] * norm.weight  # [B, C], float64
+    return torch.addcmul((norm.bias - mean[:, None] * scale).to(x)[:, None], x, scale.to(x)[:, None])
+
+
 class _SConv:
     """The package's SConv1d: padding by reflection, before the sound where causal; norm over an item where not.
 
@@ -62,10 +76,7 @@ class _SConv:
 
     def __call__(self, x: Tensor, state: State | None, last: bool) -> Tensor:
         y = self._conv(self._padded(x, state, last))
-        if self._norm is not None:
-            whole = functional.layer_norm(y, y.shape[1:], eps=self._norm.eps)  # its one group: all of the item
-            y = whole.mul_(self._norm.weight).add_(self._norm.bias)
-        return y
+        return y if self._norm is None else _normalised(y, self._norm)
 
     def plus(self, x: Tensor, other: Tensor) -> Tensor:
         """Of a kernel of one row: what it gives for x, and `other` added."""
@@ -118,7 +129,7 @@ class _SConvTranspose:
         x[:, -1] = 0.0
         y = self._conv(x)
         if self._norm is not None:  # over all that it gives, before it is trimmed
-            y = functional.layer_norm(y, y.shape[1:], eps=self._norm.eps).mul_(self._norm.weight).add_(self._norm.bias)
+            y = _normalised(y, self._norm)
         right = self._conv.stride // 2
         return y[:, self._conv.stride - right : y.shape[1] - right].contiguous()
 
