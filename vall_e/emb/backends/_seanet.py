@@ -161,6 +161,7 @@ def _layers(number: Iterator[int], modules: Iterable[nn.Module], **where: Any) -
             elu = True
             continue
         if hasattr(module, "shortcut"):
+            assert not elu  # in these networks a convolution follows
             layers.append(_Residual(number, module, **where))
         else:
             kind = _SConvTranspose if hasattr(module, "convtr") else _SConv
@@ -212,7 +213,7 @@ class Stream:
     `in_rows` are the rows it takes for a frame (the rate of the LSTM): 320 of an encoder, 1 of a decoder.
     """
 
-    def __init__(self, net: Seanet, *, in_rows: int, segment: int = 75) -> None:
+    def __init__(self, net: Seanet, *, in_rows: int, segment: int = 150) -> None:
         self._net = net
         self._in_rows, self._segment = in_rows, segment
 
