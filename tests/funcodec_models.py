@@ -1,7 +1,16 @@
-"""Small random FunCodec checkpoints, folders as published: config.yaml and model.pth under the package's own names."""
+"""Random FunCodec checkpoints, folders as published: config.yaml and model.pth under the package's own names.
+
+And the package itself, to compare with.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import importlib.machinery
+import subprocess
+import sys
+import types
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +66,19 @@ def config(kind: str) -> dict[str, Any]:
     return {"input_size": 1} | parts
 
 
-def save(folder: Path, kind: str, speech_16khz: np.ndarray) -> Path:
+def published(kind: str) -> dict[str, Any]:
+    """`config` as wide as the published models, with their 32 levels of 1024."""
+    wide = config(kind)
+    wide["quantizer_conf"] |= {"codebook_size": 1024, "num_quantizers": 32}
+    for part in ("encoder_conf", "decoder_conf"):
+        wide[part] = wide[part] | {"n_filters": 32}
+    return wide
+
+
+def save(folder: Path, kind: str, speech_16khz: np.ndarray, *, full_size: bool = False) -> Path:
     """`folder`, with a model of random weights and codebooks that fit what its encoder gives for the speech [n]."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.yaml").write_text(yaml.safe_dump(config(kind)))
+    (folder / "config.yaml").write_text(yaml.safe_dump(published(kind) if full_size else config(kind)))
     model = read_config(folder / "config.yaml")
     torch.manual_seed(0)
     state: dict[str, torch.Tensor] = {"discriminator.left.out": torch.zeros(3)}
@@ -119,3 +137,62 @@ def _fitted(codec: FuncodecCodec, code_range: float | None, shape: tuple[int, ..
             rest = rest - entries[torch.cdist(rest, entries).argmin(1)]
             books.append(entries)
     return torch.stack(books)
+
+
+@contextlib.contextmanager
+def package(target: Path) -> Iterator[Any]:
+    """Modules of the package `funcodec`, installed apart and without its dependencies, which can't be had.
+
+    Raises:
+        RuntimeError: it can't be installed.
+    """
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(target)]
+    done = subprocess.run([*command, "funcodec==0.2.0"], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip())
+    checks = types.ModuleType("typeguard")  # all it needs beyond what is installed: two functions that do nothing
+    checks.__dict__.update(check_argument_types=lambda: True, check_return_type=lambda *_: True)
+    checks.__spec__ = importlib.machinery.ModuleSpec("typeguard", None)
+    before = sys.modules.get("typeguard")
+    from vall_e.emb.backends._torchaudio import install_shim
+
+    install_shim()
+    sys.modules["typeguard"] = checks
+    sys.path.insert(0, str(target))
+    try:
+        from funcodec.models import codec_basic, codec_freq
+        from funcodec.models.decoder import seanet_decoder
+        from funcodec.models.encoder import seanet_encoder
+        from funcodec.models.quantizer.costume_quantizer import CostumeQuantizer
+
+        yield types.SimpleNamespace(
+            encoders=(seanet_encoder.SEANetEncoder, seanet_encoder.SEANetEncoder2d),
+            decoders=(seanet_decoder.SEANetDecoder, seanet_decoder.SEANetDecoder2d),
+            models=(codec_basic.Encodec, codec_freq.FreqCodec),
+            quantizer=CostumeQuantizer,
+        )
+    finally:
+        sys.path.remove(str(target))
+        for name in [name for name in sys.modules if name.partition(".")[0] == "funcodec"]:
+            del sys.modules[name]
+        if before is None:
+            del sys.modules["typeguard"]
+        else:
+            sys.modules["typeguard"] = before
+
+
+def their_model(modules: Any, folder: Path) -> Any:
+    """The model of that folder as the package (`package`) builds it."""
+    content = yaml.safe_load((folder / "config.yaml").read_text())
+    is_freq = content.get("model") == "freq_codec"
+    encoder = modules.encoders[is_freq](input_size=content["input_size"], **content["encoder_conf"])
+    quantizer = modules.quantizer(input_size=encoder.output_size(), **content["quantizer_conf"])
+    decoder = modules.decoders[is_freq](input_size=quantizer.output_size(), **content["decoder_conf"])
+    parts = {"encoder": encoder, "quantizer": quantizer, "decoder": decoder, "discriminator": None}
+    # losses want a GPU at construction
+    options = content["model_conf"] | {"multi_spectral_window_powers_of_two": ()}
+    model = modules.models[is_freq](input_size=content["input_size"], **parts, **options)
+    result = model.load_state_dict(torch.load(folder / "model.pth", weights_only=True), strict=False)
+    assert all(key.endswith("_func.window") for key in result.missing_keys)  # those of the spectra are made, not learnt
+    assert result.unexpected_keys == ["discriminator.left.out"]
+    return model.eval()

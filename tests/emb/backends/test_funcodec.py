@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.machinery
-import subprocess
-import sys
-import types
 from pathlib import Path
 from typing import Any
 
+import funcodec_models
 import numpy as np
 import pytest
 import torch
 import yaml
-from funcodec_models import FREQ_KINDS, KINDS, save
+from funcodec_models import FREQ_KINDS, KINDS, save, their_model
 
 from vall_e import audio
 from vall_e.emb.backends import funcodec
@@ -218,64 +215,16 @@ def test_configs_that_are_none(tmp_path: Path, text: str) -> None:
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Modules of the package `funcodec`, installed apart and without its dependencies, which can't be had."""
-    target = tmp_path_factory.mktemp("package")
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(target)]
-    command += ["funcodec==0.2.0"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    checks = types.ModuleType("typeguard")  # all it needs beyond what is installed: two functions that do nothing
-    checks.__dict__.update(check_argument_types=lambda: True, check_return_type=lambda *_: True)
-    checks.__spec__ = importlib.machinery.ModuleSpec("typeguard", None)
-    before = {name: sys.modules.get(name) for name in ("typeguard",)}
-    from vall_e.emb.backends._torchaudio import install_shim
-
-    install_shim()
-    sys.modules["typeguard"] = checks
-    sys.path.insert(0, str(target))
-    try:
-        from funcodec.models import codec_basic, codec_freq
-        from funcodec.models.decoder import seanet_decoder
-        from funcodec.models.encoder import seanet_encoder
-        from funcodec.models.quantizer.costume_quantizer import CostumeQuantizer
-
-        yield types.SimpleNamespace(
-            encoders=(seanet_encoder.SEANetEncoder, seanet_encoder.SEANetEncoder2d),
-            decoders=(seanet_decoder.SEANetDecoder, seanet_decoder.SEANetDecoder2d),
-            models=(codec_basic.Encodec, codec_freq.FreqCodec),
-            quantizer=CostumeQuantizer,
-        )
-    finally:
-        sys.path.remove(str(target))
-        for name in [name for name in sys.modules if name.partition(".")[0] == "funcodec"]:
-            del sys.modules[name]
-        if before["typeguard"] is None:
-            del sys.modules["typeguard"]
-        else:
-            sys.modules["typeguard"] = before["typeguard"]
-
-
-def their_model(package: Any, folder: Path, is_freq: bool) -> Any:
-    config = yaml.safe_load((folder / "config.yaml").read_text())
-    encoder = package.encoders[is_freq](input_size=config["input_size"], **config["encoder_conf"])
-    quantizer = package.quantizer(input_size=encoder.output_size(), **config["quantizer_conf"])
-    decoder = package.decoders[is_freq](input_size=quantizer.output_size(), **config["decoder_conf"])
-    parts = {"encoder": encoder, "quantizer": quantizer, "decoder": decoder, "discriminator": None}
-    # losses want a GPU at construction
-    options = config["model_conf"] | {"multi_spectral_window_powers_of_two": ()}
-    model = package.models[is_freq](input_size=config["input_size"], **parts, **options)
-    state = torch.load(folder / "model.pth", weights_only=True)
-    result = model.load_state_dict(state, strict=False)
-    assert all(key.endswith("_func.window") for key in result.missing_keys)  # those of the spectra are made, not learnt
-    assert result.unexpected_keys == ["discriminator.left.out"]
-    return model.eval()
+    """Modules of the package `funcodec`, installed apart."""
+    with funcodec_models.package(tmp_path_factory.mktemp("package")) as modules:
+        yield modules
 
 
 @pytest.mark.slow
 def test_codes_and_audio_are_the_packages_own(
     package: Any, kind: str, folders: dict[str, Path], codec: FuncodecCodec, speech: np.ndarray
 ) -> None:
-    model = their_model(package, folders[kind], kind in FREQ_KINDS)
+    model = their_model(package, folders[kind])
     for length in (321, 640, 1_999, 16_000, 32_333, 48_000):
         item = speech[10_000 : 10_000 + length]
         with torch.inference_mode():
@@ -302,7 +251,7 @@ def test_codes_and_audio_are_the_packages_own(
 @pytest.mark.slow
 def test_codes_that_differ_are_nearer(package: Any, folders: dict[str, Path], speech: np.ndarray) -> None:
     """Over much speech some codes differ, as the package's float32 distance cancels; ours are then the nearer ones."""
-    model = their_model(package, folders["time_ds320"], False)
+    model = their_model(package, folders["time_ds320"])
     item = speech[: 30 * RATE_HZ]
     with torch.inference_mode():
         theirs = model.inference(torch.from_numpy(item)[None], need_recon=False)["code_indices"][0][:, 0].numpy()
