@@ -1,17 +1,21 @@
-"""Audio files in: found, probed, read in pieces as mono float32, resampled.
+"""Audio files in: found, probed, read in pieces as float32, mono where nobody asks for stereo, resampled.
 
 `vall_e._decoders` reads them, by libsndfile or PyAV. Nothing here holds a whole long file, except `load`, which says
-so.
+so; `mapped` keeps one on disk.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import math
 import os
 import stat
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 import numpy as np
 
@@ -28,6 +32,7 @@ from vall_e.types import (
 )
 
 BLOCK_SAMPLES = 1 << 18
+MAP_BLOCK_S = 5.0
 SILENCE_PEAK = 1e-4  # -80 dBFS: dither of a 16-bit file stays below
 ARRAY_SUFFIX_BYTES = len("-00000.npy")  # what an utterance's array adds to the recording's name
 WRITABLE_EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".au", ".caf", ".w64")
@@ -153,19 +158,23 @@ def probe(path: Path, recording_id: str) -> Recording:
     )
 
 
-def blocks(path: Path, block_samples: int = BLOCK_SAMPLES) -> Iterator[np.ndarray]:
+def blocks(path: Path, block_samples: int = BLOCK_SAMPLES, *, keep_stereo: bool = False) -> Iterator[np.ndarray]:
     """Mono float32 [n] pieces at the file's own rate, in order, none empty, at most `block_samples` long.
+
+    With `keep_stereo` those of a file of two channels are [n,2].
 
     Raises:
         AudioError: UNREADABLE, EMPTY, TRUNCATED, NON_FINITE.
     """
-    for block in _raw_blocks(path, block_samples):
+    for channels in _raw_blocks(path, block_samples):
+        block = np.ascontiguousarray(channels.T) if keep_stereo and len(channels) == 2 else _downmix(channels)
         if not np.isfinite(block).all():
             raise AudioError(RejectReason.NON_FINITE, "NaN or infinity among the samples")
         yield block
 
 
 def _raw_blocks(path: Path, block_samples: int) -> Iterator[np.ndarray]:
+    """Float32 [C,n] pieces."""
     with open_soundfile(path) as file:
         if file is not None:
             num_read = 0
@@ -175,11 +184,11 @@ def _raw_blocks(path: Path, block_samples: int) -> Iterator[np.ndarray]:
                     detail = f"the header promises {file.frames} samples, the file holds {num_read}"
                     raise AudioError(RejectReason.TRUNCATED, detail)
                 num_read += len(block)
-                yield _downmix(block.T)
+                yield block.T
             return
     for frame, _, _ in av_frames(path):
         for start in range(0, frame.shape[1], block_samples):
-            yield _downmix(frame[:, start : start + block_samples])
+            yield frame[:, start : start + block_samples]
 
 
 def _downmix(channels: np.ndarray) -> np.ndarray:
@@ -234,22 +243,30 @@ def resampled_length(num_samples: int, from_hz: int, to_hz: int) -> int:
 
 
 def resample(audio: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
-    """Mono float32 [n] → [ceil(n · to / from)] by soxr's HQ recipe."""
+    """Float32 [n] or [n,C] → [ceil(n · to / from)] or that by C, by soxr's HQ recipe."""
     if from_hz == to_hz:
         return audio
     import soxr
 
     result = soxr.resample(audio, from_hz, to_hz, quality="HQ")
-    want = resampled_length(len(audio), from_hz, to_hz)  # soxr rounds to the nearest
-    return np.pad(result, (0, max(0, want - len(result))))[:want].astype(np.float32, copy=False)
+    want = resampled_length(len(audio), from_hz, to_hz)
+    if len(result) < want:  # soxr rounds to the nearest
+        result = np.concatenate([result, np.zeros((want - len(result), *result.shape[1:]), np.float32)])
+    return result[:want].astype(np.float32, copy=False)
 
 
 def is_silent(audio: np.ndarray) -> bool:
     return bool(np.abs(audio).max(initial=0.0) < SILENCE_PEAK)
 
 
+def require_writable(path: Path) -> None:
+    """Raises UsageError unless the extension is one of WRITABLE_EXTENSIONS."""
+    if path.suffix.lower() not in WRITABLE_EXTENSIONS:
+        raise UsageError(f"{path}: audio is written as one of {' '.join(WRITABLE_EXTENSIONS)}")
+
+
 def write(path: Path, audio: np.ndarray, sample_rate_hz: int) -> None:
-    """Writes mono audio [n] in the format of the extension; what exceeds full scale is clipped, as integers must.
+    """Writes audio [n] or [n,C] in the format of the extension; what exceeds full scale is clipped, as integers must.
 
     Raises:
         UsageError: an extension not among WRITABLE_EXTENSIONS, or a rate that the format does not have.
@@ -257,11 +274,13 @@ def write(path: Path, audio: np.ndarray, sample_rate_hz: int) -> None:
     """
     import soundfile
 
-    if path.suffix.lower() not in WRITABLE_EXTENSIONS:
-        raise UsageError(f"{path}: audio is written as one of {' '.join(WRITABLE_EXTENSIONS)}")
+    require_writable(path)
     path.open("wb").close()  # tells of a missing folder or permission in the machine's own words
+    num_channels = 1 if audio.ndim == 1 else audio.shape[1]
     try:
-        soundfile.write(os.fspath(path), np.clip(audio, -1.0, 1.0), sample_rate_hz)
+        with soundfile.SoundFile(os.fspath(path), "w", sample_rate_hz, num_channels) as file:
+            for start in range(0, len(audio), BLOCK_SAMPLES):
+                file.write(np.clip(audio[start : start + BLOCK_SAMPLES], -1.0, 1.0))
     except soundfile.LibsndfileError as error:
         raise UsageError(f"{path}: {sample_rate_hz} Hz can't be written ({error.error_string})") from None
 
@@ -274,28 +293,62 @@ class Source:
     path: Path
     root: Path = dataclasses.field(default=Path())
 
-    def blocks(self, rate_hz: int, block_s: float) -> Iterator[np.ndarray]:
+    def blocks(self, rate_hz: int, block_s: float, *, keep_stereo: bool = False) -> Iterator[np.ndarray]:
         """Mono float32 pieces at `rate_hz`, about `block_s` long, gapless: together as long as the recording.
+
+        With `keep_stereo` those of a file of two channels are [n,2].
 
         Raises:
             AudioError: as `blocks`.
         """
         own_hz = self.recording.sample_rate_hz
-        pieces = blocks(self.path, max(1, round(block_s * own_hz)))
+        pieces = blocks(self.path, max(1, round(block_s * own_hz)), keep_stereo=keep_stereo)
         if own_hz == rate_hz:
             yield from pieces
             return
         import soxr
 
-        stream = soxr.ResampleStream(own_hz, rate_hz, 1, dtype="float32", quality="HQ")
+        shape = (0, 2) if keep_stereo and self.recording.num_channels == 2 else (0,)
+        stream = soxr.ResampleStream(own_hz, rate_hz, max(1, *shape), dtype="float32", quality="HQ")
         for piece in pieces:
             out = stream.resample_chunk(piece)
             if len(out):
                 yield out
-        out = stream.resample_chunk(np.zeros(0, np.float32), last=True)
+        out = stream.resample_chunk(np.zeros(shape, np.float32), last=True)
         if len(out):
             yield out
 
     @property
     def stem(self) -> str:
         return PurePosixPath(self.recording.id).stem
+
+
+@contextlib.contextmanager
+def mapped(path: Path, rate_hz: int, folder: Path, *, keep_stereo: bool = False) -> Iterator[np.ndarray]:
+    """Float32 [n] of a file of any length, resampled to `rate_hz`, for as long as the `with` lasts.
+
+    The samples lie in a file in `folder` that has no name and that the kernel removes however the process ends; mapped
+    into memory, they are read where they are looked at. With `keep_stereo` those of a file of two channels are [n,2].
+
+    Raises:
+        AudioError: as `blocks`, or EMPTY. OSError: `folder` can't be written to, or its disk is full.
+    """
+    recording = probe(path, path.name)
+    shape: tuple[int, ...] = (resampled_length(recording.num_samples, recording.sample_rate_hz, rate_hz),)
+    shape += (2,) if keep_stereo and recording.num_channels == 2 else ()
+    pieces = Source(recording, path).blocks(rate_hz, MAP_BLOCK_S, keep_stereo=keep_stereo)
+    with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+        _write_all(file, pieces, folder)
+        file.truncate(4 * math.prod(shape))  # as `resample` rounds
+        yield np.asarray(np.memmap(file, np.float32, "r+", shape=shape))
+
+
+def _write_all(file: IO[bytes], pieces: Iterator[np.ndarray], folder: Path) -> None:
+    for piece in pieces:
+        left = piece.data.cast("B")
+        try:
+            while left:
+                left = left[file.write(left) :]
+        except OSError as error:
+            error.filename = str(folder)  # the file has no name of its own
+            raise

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 
@@ -21,6 +22,8 @@ from vall_e import manifest
 from vall_e.types import CodecSpec, ContractError, Reject, RejectReason, UsageError, safe_path
 
 STAGE = "qnt"
+AUDIO_ADVICE = "export it anew as WAV or FLAC"
+CODES_ADVICE = "decode with the codec that made them"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,14 +50,15 @@ class _Bad(Exception):
         self.reason = reason
 
 
-def encode_scp(scp: Path, output: Path, spec: CodecSpec, encode: Callable[[np.ndarray, int], Coded]) -> int:
+def encode_scp(scp: Path, output: Path, spec: CodecSpec, encode: Callable[[Path], Coded]) -> int:
     """Codes every recording of `scp` into `output`; gives the exit status.
 
     A bad entry is told on stderr and in the rejects, and the next one is taken. Paths are relative to the working
     folder, as in Kaldi. Commands (`sox … |`) are not run.
 
     Raises:
-        UsageError: no such list, or `output` holds codes of another codec.
+        UsageError: no such list, or `output` holds codes of another codec. ContractError: a codec breaks its promise.
+        OSError: `output` can't be written, or its disk is full.
     """
     entries = _read_lines(scp)
     with manifest.folder_lock(output.parent):
@@ -78,7 +82,7 @@ def encode_scp(scp: Path, output: Path, spec: CodecSpec, encode: Callable[[np.nd
                     continue
                 scales = tuple(float(scale) for scale in coded.scales)
                 infos.write([Info(id=uttid, num_samples=coded.num_samples, scales=scales)])
-                lines.write(f"{uttid} {json.dumps([coded.codes.tolist()])}\n")
+                _write_line(lines, uttid, coded.codes)
                 lines.flush()
                 num_new += 1
         manifest.write_json_lines(_beside(output, "rejects.jsonl"), map(manifest.to_row, rejects), output.parent)
@@ -140,14 +144,23 @@ def parse_codes(text: str, spec: CodecSpec) -> np.ndarray:
     except (ValueError, TypeError, LookupError, RecursionError, OverflowError) as error:
         raise _Bad(RejectReason.UNREADABLE, f"not codes: {error}") from None
     if not 1 <= codes.shape[0] <= spec.num_levels or codes.shape[1] == 0:
-        raise _Bad(RejectReason.UNREADABLE, f"codes of shape {codes.shape}; 1 to {spec.num_levels} levels are expected")
+        detail = f"codes of shape {codes.shape}, this codec has 1 to {spec.num_levels} levels; {CODES_ADVICE}"
+        raise _Bad(RejectReason.UNREADABLE, detail)
     if codes.min() < 0 or codes.max() >= spec.codebook_size:
-        detail = f"codes from {codes.min()} to {codes.max()}, not 0..{spec.codebook_size - 1}"
+        detail = f"codes from {codes.min()} to {codes.max()}, not 0..{spec.codebook_size - 1}; {CODES_ADVICE}"
         raise _Bad(RejectReason.UNREADABLE, detail)
     return codes.astype(np.uint16)
 
 
-def _encode_entry(uttid: str, value: str, encode: Callable[[np.ndarray, int], Coded]) -> Coded:
+def _write_line(lines: TextIO, uttid: str, codes: np.ndarray) -> None:
+    """Level by level: all codes of hours as Python's numbers would take more memory than their audio."""
+    lines.write(f"{uttid} [[")
+    for level, row in enumerate(codes):
+        lines.write(", " * (level > 0) + json.dumps(row.tolist()))
+    lines.write("]]\n")
+
+
+def _encode_entry(uttid: str, value: str, encode: Callable[[Path], Coded]) -> Coded:
     if not value:
         raise _Bad(RejectReason.UNREADABLE, "no path: a line is `uttid path`")
     if value.endswith("|") or value.startswith("|"):
@@ -155,14 +168,18 @@ def _encode_entry(uttid: str, value: str, encode: Callable[[np.ndarray, int], Co
     if "\0" in value:
         raise _Bad(RejectReason.BAD_NAME, "a path can't hold NUL")
     path = Path(value)
-    if not path.is_file():
-        raise _Bad(RejectReason.UNREADABLE, f"no file {value}")
     try:
-        return encode(*audio_files.load(path))
-    except audio_files.AudioError as error:
-        raise _Bad(error.reason, f"{value}: {error}") from None
+        is_file = path.is_file()
     except OSError as error:
         raise _Bad(RejectReason.UNREADABLE, f"{value}: {error.strerror}") from None
+    if not is_file:
+        raise _Bad(RejectReason.UNREADABLE, f"no file {value}")
+    try:
+        return encode(path)
+    except audio_files.AudioError as error:
+        raise _Bad(error.reason, f"{value}: {error.detail}; {AUDIO_ADVICE}") from None
+    except ContractError as error:
+        raise ContractError(f"{uttid}: {error}") from None
 
 
 def _read_lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -6,17 +6,20 @@
     python -m vall_e.emb.qnt --codecs-txt codecs.txt --output DIR --audio-backend funcodec
     python -m vall_e.emb.qnt report --input-audio DIR --audio-backend encodec,tiny
 
-A codec sees mono float32 at its own rate; resampling, downmixing and checks are done here, once for all of them. A new
-codec is one file in `backends/` and one line in REGISTRY, or an entry point of another package.
+A codec sees float32 at its own rate, mono or, if it is a stereo codec, both sides; resampling, downmixing and checks
+are done here, once for all of them. A file is never held in memory as a whole, what is decoded is. A new codec is one
+file in `backends/` and one line in REGISTRY, or an entry point of another package.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import importlib.metadata
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -25,13 +28,15 @@ import numpy as np
 
 from vall_e import audio as audio_files
 from vall_e import config, manifest
+from vall_e.emb import kaldi
 from vall_e.types import BackendError, CodecSpec, ContractError, UsageError
 
 
 @runtime_checkable
 class Codec(Protocol):
     """`encode` of a list equals encoding each alone. `causal`: right padding changes no code before it, so unequal
-    lengths may share a batch; otherwise only equal lengths may."""
+    lengths may share a batch; otherwise only equal lengths may. ValueError: codes or scales of a number that it can't
+    have made."""
 
     spec: CodecSpec
     causal: bool
@@ -152,7 +157,9 @@ def load_codec(options: CodecOptions) -> Codec:
 
 
 def encode(codec: Codec, audio: np.ndarray, sample_rate_hz: int) -> np.ndarray:
-    """Mono float32 [n] (or [n,C], which is downmixed) at any rate → uint16 [K,T].
+    """Float32 [n] or [n,C] at any rate → uint16 [K,T].
+
+    A stereo codec gets both of two channels, or one on both sides; whatever else has channels is downmixed to mono.
 
     Raises:
         ContractError: no samples, NaN or infinity, or codes that break the codec's own spec.
@@ -162,16 +169,29 @@ def encode(codec: Codec, audio: np.ndarray, sample_rate_hz: int) -> np.ndarray:
 
 def encode_all(codec: Codec, audios: Sequence[np.ndarray], sample_rate_hz: int) -> list[np.ndarray]:
     """As `encode` for each of several, which a codec may do faster together than one by one."""
-    spec, ready = codec.spec, []
-    for audio in audios:
-        mono = audio.mean(axis=1, dtype=np.float32) if audio.ndim == 2 else audio
-        if mono.ndim != 1 or len(mono) == 0 or not np.isfinite(mono).all():
-            raise ContractError(f"audio to encode is [n] or [n,C], finite and not empty; found shape {audio.shape}")
-        mono = mono.astype(np.float32, copy=False)
-        ready.append(audio_files.resample(mono, sample_rate_hz, spec.sample_rate_hz))
+    return _encode_prepared(codec, [prepare(codec.spec, audio, sample_rate_hz) for audio in audios])
+
+
+def prepare(spec: CodecSpec, audio: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+    """What `encode` gives to the codec, for its `scales` too: float32 [n] at its rate, or [2,n] as `encode` says.
+
+    Raises:
+        ContractError: no samples, NaN or infinity.
+    """
+    # NaN and infinity come through both ends, and no array of this size is made
+    if audio.ndim not in (1, 2) or audio.size == 0 or not np.isfinite([audio.min(), audio.max()]).all():
+        raise ContractError(f"audio to encode is [n] or [n,C], finite and not empty; found shape {audio.shape}")
+    if audio.ndim == 2 and (audio.shape[1], spec.num_channels) != (2, 2):
+        audio = audio.mean(axis=1, dtype=np.float32)
+    audio = audio.astype(np.float32, copy=False)
+    return audio_files.resample(audio, sample_rate_hz, spec.sample_rate_hz).T
+
+
+def _encode_prepared(codec: Codec, ready: Sequence[np.ndarray]) -> list[np.ndarray]:
+    spec = codec.spec
     coded = codec.encode(ready)
     for samples, codes in zip(ready, coded, strict=True):
-        expected = (spec.num_levels, spec.num_frames(len(samples)))
+        expected = (spec.num_levels, spec.num_frames(samples.shape[-1]))
         if codes.dtype != manifest.CODE_DTYPE or codes.shape != expected:
             raise ContractError(f"{spec.name} gave {codes.dtype} {codes.shape}, its spec says uint16 {expected}")
     return coded
@@ -183,12 +203,16 @@ def decode(
     """[K,T] → float32 [n] (of a stereo codec [2,n]) at the codec's rate, cut to the original's `num_samples` if given.
 
     Raises:
-        ContractError: codes of the wrong shape or out of the codebook's range, or too few for `num_samples`.
+        ContractError: codes of the wrong shape or out of the codebook's range, or too few for `num_samples`; codes or
+            scales of a number that the codec can't have made.
     """
     check_codes(codes, codec.spec)
     if num_samples is not None and codec.spec.num_frames(num_samples) != codes.shape[1]:
         raise ContractError(f"{codes.shape[1]} frames are not those of {num_samples} samples of {codec.spec.name}")
-    (audio,) = codec.decode([codes], None if scales is None else [scales])
+    try:
+        (audio,) = codec.decode([codes], None if scales is None else [scales])
+    except ValueError as error:
+        raise ContractError(f"{codec.spec.name} can't have made these: {error}") from error
     return audio[..., :num_samples]
 
 
@@ -197,9 +221,14 @@ def check_codes(codes: np.ndarray, spec: CodecSpec) -> None:
     if codes.ndim != 2 or codes.dtype.kind not in "ui":
         raise ContractError(f"codes are integers [K,T]; found {codes.dtype} with {codes.ndim} axes")
     if not 1 <= codes.shape[0] <= spec.num_levels or codes.shape[1] == 0:
-        raise ContractError(f"codes of shape {codes.shape} do not fit {spec.name}: 1 to {spec.num_levels} levels")
+        raise ContractError(
+            f"codes of shape {codes.shape} do not fit {spec.name}: 1 to {spec.num_levels} levels; {kaldi.CODES_ADVICE}"
+        )
     if codes.min() < 0 or codes.max() >= spec.codebook_size:
-        raise ContractError(f"codes go up to {codes.max()}, {spec.name} has codebooks of {spec.codebook_size}")
+        raise ContractError(
+            f"codes from {codes.min()} to {codes.max()}, {spec.name} has codebooks of {spec.codebook_size}; "
+            f"{kaldi.CODES_ADVICE}"
+        )
 
 
 # Editing. Time is the last axis of codes [K,T] and of audio [n] alike, so these work on both.
@@ -304,6 +333,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     config.add_options(parser, CodecOptions)
     args = parser.parse_args(argv)
     options = config.resolve(CodecOptions, args, "qnt")
+    if args.codecs_txt is not None and args.output.exists() and not args.output.is_dir():
+        raise UsageError(f"{args.output}: is a file; audio of many goes into a folder")
+    if args.wav_scp is not None and args.output.is_dir():
+        raise UsageError(f"{args.output}: is a folder; codes of many go into a file, codecs.txt say")
     if args.input is None:
         return _many(load_codec(options), args.wav_scp, args.codecs_txt, args.output)
     to_codes, from_codes = args.output.suffix == ".npy", args.input.suffix == ".npy"
@@ -311,34 +344,36 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UsageError("one of --input and --output is audio, the other ends in .npy")
     if not args.input.is_file():
         raise UsageError(f"{args.input}: no such file")
-    codec = load_codec(options)
-    if to_codes:
-        _file_to_codes(codec, args.input, args.output)
-    else:
-        scales = _scales_path(args.input)
-        known = np.load(scales, allow_pickle=False) if scales.is_file() else None
-        audio = decode(codec, manifest.read_array(args.input), scales=known)
-        audio_files.write(args.output, audio, codec.spec.sample_rate_hz)
+    if not args.output.parent.is_dir():
+        raise UsageError(f"{args.output}: no such folder to write to")
+    if from_codes:
+        audio_files.require_writable(args.output)
+    (_file_to_codes if to_codes else _codes_to_file)(load_codec(options), args.input, args.output)
     return 0
 
 
 def _many(codec: Codec, wav_scp: Path | None, codecs_txt: Path | None, output: Path) -> int:
     """Kaldi's lists, either way; gives the exit status."""
-    from vall_e.emb import kaldi
-
-    def encode_one(audio: np.ndarray, sample_rate_hz: int) -> kaldi.Coded:
-        at_rate = audio_files.resample(audio, sample_rate_hz, codec.spec.sample_rate_hz)
-        codes = encode(codec, at_rate, codec.spec.sample_rate_hz)
-        return kaldi.Coded(codes, len(at_rate), codec.scales([at_rate])[0])
-
     if wav_scp is not None:
-        return kaldi.encode_scp(wav_scp, output, codec.spec, encode_one)
+        return kaldi.encode_scp(wav_scp, output, codec.spec, lambda path: _encode_file(codec, path, output.parent))
     assert codecs_txt is not None  # argparse asks for one of them
 
     def decode_one(codes: np.ndarray, scales: np.ndarray | None) -> np.ndarray:
         return decode(codec, codes, scales=scales)
 
     return kaldi.decode_codes(codecs_txt, output, codec.spec, decode_one)
+
+
+def _encode_file(codec: Codec, path: Path, scratch: Path) -> kaldi.Coded:
+    """A file of any length; its samples at the codec's rate lie in the folder `scratch` meanwhile.
+
+    Raises:
+        AudioError: not audio that can be used. ContractError: codes that break the codec's own spec.
+    """
+    spec = codec.spec
+    with audio_files.mapped(path, spec.sample_rate_hz, scratch, keep_stereo=spec.num_channels == 2) as audio:
+        (codes,) = _encode_prepared(codec, [audio.T])
+        return kaldi.Coded(codes, len(audio), codec.scales([audio.T])[0])
 
 
 def _scales_path(codes: Path) -> Path:
@@ -348,15 +383,54 @@ def _scales_path(codes: Path) -> Path:
 
 def _file_to_codes(codec: Codec, source: Path, target: Path) -> None:
     try:
-        audio, sample_rate_hz = audio_files.load(source)
+        coded = _encode_file(codec, source, target.parent)
     except audio_files.AudioError as error:
-        raise UsageError(f"{source}: {error}") from None
-    codes = encode(codec, audio, sample_rate_hz)
-    (scales,) = codec.scales([audio_files.resample(audio, sample_rate_hz, codec.spec.sample_rate_hz)])
-    np.save(target, codes, allow_pickle=False)
-    if len(scales):
-        np.save(_scales_path(target), scales, allow_pickle=False)
-    print(f"{target}: {codec.spec.name}, {codes.shape[0]} levels, {codes.shape[1]} frames")
+        raise UsageError(f"{source}: {error}; {kaldi.AUDIO_ADVICE}") from None
+    except ContractError as error:
+        raise ContractError(f"{source}: {error}") from None
+    _scales_path(target).unlink(missing_ok=True)  # of what was coded here before
+    if len(coded.scales):
+        with _whole(_scales_path(target)) as temporary:
+            np.save(temporary, coded.scales, allow_pickle=False)
+    with _whole(target) as temporary:
+        np.save(temporary, coded.codes, allow_pickle=False)
+    print(f"{target}: {codec.spec.name}, {coded.codes.shape[0]} levels, {coded.codes.shape[1]} frames")
+
+
+def _codes_to_file(codec: Codec, source: Path, target: Path) -> None:
+    codes = manifest.read_array(source)
+    known = _scales_path(source)
+    scales = _read_scales(known) if known.is_file() else None
+    try:
+        audio = decode(codec, codes, scales=scales)
+    except ContractError as error:
+        raise ContractError(f"{source}: {error}") from None
+    with _whole(target) as temporary:
+        audio_files.write(temporary, audio.T, codec.spec.sample_rate_hz)
+
+
+def _read_scales(path: Path) -> np.ndarray:
+    """float32 [S].
+
+    Raises:
+        ContractError: the file holds something else.
+    """
+    try:
+        scales: np.ndarray = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError):
+        raise ContractError(f"{path}: no array of scales; code the audio again, or remove it to do without") from None
+    if scales.ndim != 1 or scales.dtype != np.float32 or not np.isfinite(scales).all():
+        raise ContractError(f"{path}: scales are finite float32 [S]; found {scales.dtype} {scales.shape}")
+    return scales
+
+
+@contextlib.contextmanager
+def _whole(target: Path) -> Iterator[Path]:
+    """A path to write to; what is there takes the place of `target` if all goes well, and is gone if not."""
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".qnt-") as folder:
+        temporary = Path(folder) / target.name
+        yield temporary
+        temporary.replace(target)
 
 
 if __name__ == "__main__":
