@@ -1,47 +1,37 @@
-"""Codecs against their own packages: speed, exactness, what the quantiser costs.
+"""Every codec against its own package: speed, exactness, what the quantiser costs.
 
-    python benchmarks/bench_codecs.py [--quick] [--threads 2] [--audio VOICES]
+    python benchmarks/bench_codecs.py [--quick] [--threads 2] [--codecs encodec,dac] [--audio VOICES] [--markdown]
 
-Random weights, codebooks drawn from what the encoder gives for the audio (codec_models.py of the tests): speed does not
-depend on the numbers, and the share of codes that differ is that of a hard case. Both sides run in this process, the
-same items, the package file by file; the best of several turns counts.
+Random weights of the published sizes (codec_cases.py): speed does not depend on the numbers, and the share of codes
+that differ is that of a hard case. Both sides run in this process on the same items, in turns: the package file by
+file, ours one by one, ours as a list. What counts is the best of each over all turns.
+
+Float64 is the whole network in float64. Beside what bfloat16 and float16 change stands what it costs at the least: the
+package in float32 with weights and the output of every layer rounded.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
+import contextlib
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import codec_cases
 import numpy as np
 import torch
+from codec_cases import REPOSITORY, Case, Levels, Package
+from codec_report import Found, line, machine, markdown
+from torch import Tensor, nn
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(REPOSITORY / "tests"))
-
-import codec_models  # type: ignore[import-not-found]  # noqa: E402  (beside the tests)
-
-from vall_e import audio  # noqa: E402
-from vall_e.emb.backends import _rvq  # noqa: E402
-from vall_e.emb.backends.dac import DacCodec  # noqa: E402
-from vall_e.emb.backends.encodec import EncodecCodec  # noqa: E402
-from vall_e.emb.backends.encodec_48khz import Encodec48Codec  # noqa: E402
-from vall_e.emb.qnt import Codec  # noqa: E402
+from vall_e import audio
+from vall_e.emb.qnt import Codec
 
 CLOCK: Callable[[], float] = time.perf_counter
-Encode = Callable[[np.ndarray], np.ndarray]
-
-
-@dataclass
-class Case:
-    name: str
-    make: Callable[..., Codec]  # (device=…, dtype=…)
-    package: Callable[[], Encode]  # float32 [n] → codes [K,T], as the package gives them
+ALIKE = 1e-9  # relative: what float64 can't tell apart
 
 
 def speech(root: Path, seconds: float, rate_hz: int = 24_000) -> np.ndarray:
@@ -57,116 +47,234 @@ def speech(root: Path, seconds: float, rate_hz: int = 24_000) -> np.ndarray:
     return np.resize(joined, int(seconds * rate_hz))
 
 
-def best(work: Callable[[], object], turns: int) -> float:
-    work()
-    times = []
+def in_turns(works: Mapping[str, Callable[[], object]], turns: int) -> dict[str, list[float]]:
+    """Seconds of each in each turn, after one that does not count: neighbours' noise then meets all of them alike."""
+    times: dict[str, list[float]] = {name: [] for name in works}
+    for turn in range(turns + 1):
+        for name, work in works.items():
+            start = CLOCK()
+            work()
+            if turn:
+                times[name].append(CLOCK() - start)
+    return times
+
+
+def speed(works: Mapping[str, Callable[[], object]], turns: int, seconds: float) -> dict[str, float]:
+    """`list`: the real-time factor. `package/…`: the package's time ÷ ours, best by best; `low`, `high`: by turn."""
+    times = in_turns(works, turns)
+    found = {"list": min(times["list"]) / seconds}
+    if "package" in times:
+        ratios = [theirs / ours for theirs, ours in zip(times["package"], times["list"], strict=True)]
+        found |= {f"package/{name}": min(times["package"]) / min(times[name]) for name in ("list", "alone")}
+        found |= {"low": min(ratios), "high": max(ratios)}
+    return found
+
+
+@contextlib.contextmanager
+def watched(owner: Any, clock: bool = False) -> Iterator[list[Any]]:
+    """What each call of `owner.quantize` takes: its frames [N,D], or with `clock` its time in seconds."""
+    real, seen = owner.quantize, []
+
+    def quantize(*args: Any) -> Any:
+        start = CLOCK()
+        codes = real(*args)
+        seen.append(CLOCK() - start if clock else args[0].clone())
+        return codes
+
+    owner.quantize = quantize
+    try:
+        yield seen
+    finally:
+        owner.quantize = real
+
+
+def quantizer_share(case: Case, codec: Codec, items: Sequence[np.ndarray], turns: int) -> float:
+    """Time inside the quantiser as a share of one `encode`; the median of some."""
+    shares = []
     for _ in range(turns):
-        start = CLOCK()
-        work()
-        times.append(CLOCK() - start)
-    return min(times)
-
-
-def encodec_case(folder: Path, sound: np.ndarray, kind: str) -> Case:
-    path = codec_models.encodec(folder / f"encodec_{kind}.th", sound, kind=kind, seconds=min(6.0, len(sound) / 48_000))
-
-    def package() -> Encode:
-        from encodec.model import EncodecModel
-
-        model = getattr(EncodecModel, f"encodec_model_{kind}")(pretrained=False)
-        model.load_state_dict(torch.load(path, weights_only=True))
-        model.set_target_bandwidth(6.0 if kind == "24khz" else 12.0)
-
-        def encode(samples: np.ndarray) -> np.ndarray:
-            with torch.no_grad():
-                x = torch.from_numpy(samples)[None, None].repeat(1, model.channels, 1)
-                return torch.cat([codes[0] for codes, _ in model.encode(x)], 1).numpy()
-
-        return encode
-
-    cls = EncodecCodec if kind == "24khz" else Encodec48Codec
-    name = "encodec" if kind == "24khz" else "encodec_48khz"
-    return Case(name, lambda **place: cls(weights=path, **place), package)
-
-
-def dac_case(folder: Path, sound: np.ndarray, name: str, rate_hz: int) -> Case:
-    """The published size but for the number of levels, which are 9 everywhere."""
-    path = folder / f"{name}.pth"
-    config = {**codec_models.dac_config(rate_hz), "encoder_dim": 64, "decoder_dim": 1536}
-    codec_models.dac(path, sound, config, seconds=1.0)
-
-    def package() -> Encode:
-        import dac
-
-        content = torch.load(path, weights_only=True)
-        model: Any = dac.model.DAC(**content["metadata"]["kwargs"]).eval()
-        model.load_state_dict(content["state_dict"])
-
-        def encode(samples: np.ndarray) -> np.ndarray:
-            with torch.no_grad():
-                x = model.preprocess(torch.from_numpy(samples)[None, None], rate_hz)
-                codes: np.ndarray = model.encode(x, 8)[1][0].numpy()
-            return codes
-
-        return encode
-
-    return Case(name, lambda **place: DacCodec(name=name, weights=path, **place), package)
-
-
-def quantiser_share(codec: Codec, items: Sequence[np.ndarray]) -> float:
-    """Time inside the quantiser as a share of one `encode`."""
-    owner: Any = codec._codebooks if isinstance(codec, DacCodec) else _rvq
-    real, spent = owner.quantize, [0.0]
-
-    def timed(*args: Any) -> Any:
-        start = CLOCK()
-        found = real(*args)
-        spent[0] += CLOCK() - start
-        return found
-
-    owner.quantize = timed  # codecs look it up at each call
-    start = CLOCK()
-    codec.encode(items)
-    total = CLOCK() - start
-    owner.quantize = real
-    return spent[0] / total
+        with watched(case.quantizer(codec), clock=True) as times:
+            start = CLOCK()
+            codec.encode(items)
+            shares.append(sum(times) / (CLOCK() - start))
+    return float(np.median(shares))
 
 
 def differ(some: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> float:
     return sum(int((a != b).sum()) for a, b in zip(some, other, strict=True)) / sum(a.size for a in some)
 
 
-def on_cpu(case: Case, items: list[np.ndarray], turns: int) -> None:
-    codec, encode = case.make(), case.package()
-    seconds = sum(map(len, items)) / codec.spec.sample_rate_hz
+def off_peak(some: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> float:
+    """Largest difference of audio as a share of the peak; the shorter one's length counts."""
+    worst = 0.0
+    for a, b in zip(some, other, strict=True):
+        n = min(a.shape[-1], b.shape[-1])
+        worst = max(worst, float(np.abs(a[..., :n] - b[..., :n]).max() / np.abs(b).max()))
+    return worst
+
+
+def off_rms(some: np.ndarray, other: np.ndarray) -> float:
+    """Root mean square of the difference as a share of the other's."""
+    n = min(some.shape[-1], other.shape[-1])
+    return float(np.linalg.norm(some[..., :n] - other[..., :n]) / np.linalg.norm(other[..., :n]))
+
+
+def nearer(levels: Levels, latents: Tensor, ours: np.ndarray, theirs: np.ndarray) -> tuple[int, int]:
+    """(frames where ours is nearer or equal, frames whose codes differ), at the first level where a frame's differ.
+
+    What is left at a level is computed in float64 from the latents [N,D] of ours; up to there both took the same path.
+    """
+    rest, together = latents.double(), torch.ones(len(latents), dtype=torch.bool)
+    good = total = 0
+    chosen = (torch.from_numpy(codes.astype(np.int64)) for codes in (ours, theirs))
+    for level, (one, other) in enumerate(zip(*chosen, strict=True)):
+        split = together & (one != other)
+        total += int(split.sum())
+        if split.any():
+            distances = levels.distances(level, rest[split])
+            near, far = (distances.gather(1, codes[split][:, None]) for codes in (one, other))
+            good += int((near <= far * (1 + ALIKE)).sum())
+        together &= one == other
+        rest = levels.after(level, rest, one)
+    return good, total
+
+
+@contextlib.contextmanager
+def rounded(package: Package, dtype: torch.dtype) -> Iterator[None]:
+    """Weights of the networks, and all that a layer gives, rounded to dtype; sums in float32. What dtype must cost."""
+    layers = [layer for network in package.networks for layer in network.modules() if not list(layer.children())]
+    parameters = {p: p.detach().clone() for network in package.networks for p in network.parameters()}
+
+    def narrow(layer: nn.Module, inputs: Any, output: Any) -> Any:
+        if isinstance(output, Tensor):
+            return output.to(dtype).to(output.dtype) if output.is_floating_point() else output
+        return type(output)(narrow(layer, inputs, part) for part in output)
+
+    hooks = [layer.register_forward_hook(narrow) for layer in layers]
+    with torch.no_grad():
+        for parameter in parameters:
+            parameter.copy_(parameter.to(dtype))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+        with torch.no_grad():
+            for parameter, value in parameters.items():
+                parameter.copy_(value)
+
+
+def low_precision(case: Case, codec: Codec, package: Package | None, item: np.ndarray) -> dict[str, dict[str, float]]:
+    """Of each lower dtype: codes that differ from float32's at level 1 and in all, audio's error, time in float32's.
+
+    And the same of the package in float32 with everything rounded: what comes out should be as far off, not farther.
+    """
+    (codes,) = codec.encode([item])
+    (sound,) = codec.decode([codes])
+    found: dict[str, dict[str, float]] = {}
+    for dtype in case.dtypes[1:]:
+        rough = case.make(dtype=dtype)
+        figures: dict[str, float] = {}
+        if case.encodes:
+            rough.encode([item[: len(item) // 8]])  # what the first call costs is nobody's
+            start = CLOCK()
+            codec.encode([item])
+            middle = CLOCK()
+            (near,) = rough.encode([item])
+            figures["time"] = (CLOCK() - middle) / (middle - start)
+            figures |= {"level 1": differ([near[:1]], [codes[:1]]), "all": differ([near], [codes])}
+        figures["audio"] = off_rms(rough.decode([codes])[0], sound)
+        if package is not None:
+            with rounded(package, getattr(torch, dtype)), torch.no_grad():
+                if package.encode is not None:
+                    near = package.encode(item)
+                    figures |= {"level 1 rounded": differ([near[:1]], [codes[:1]]), "rounded": differ([near], [codes])}
+                figures["audio rounded"] = off_rms(package.decode(codes), sound)
+        found[dtype] = figures
+    return found
+
+
+def in_float64(case: Case, codec: Codec, package: Package | None, item: np.ndarray) -> np.ndarray | None:
+    """Codes [K,T] of the whole network in float64, or None where nothing computes them."""
+    with torch.no_grad():
+        if package is None or package.encode is None:
+            encode = case.reference(codec)
+            return None if encode is None else encode(item)
+        package.model.double()
+        try:
+            return package.encode(item)
+        finally:
+            package.model.float()
+
+
+def exactness(case: Case, codec: Codec, package: Package | None, items: list[np.ndarray], found: Found) -> None:
+    """Everything about the codes but what concerns lower precision."""
+    together, alone, latents = codec.encode(items), [], []
+    for item, codes in zip(items, together, strict=True):
+        with watched(case.quantizer(codec)) as seen:
+            alone.append(codec.encode([item])[0])
+        latents.append(torch.cat(seen)[: codes.shape[1]])
+    found.batch = differ(together, alone)
+    found.entries = len(np.unique(np.concatenate([codes[0] for codes in alone])))
+    if package is not None and package.encode is not None:
+        with torch.no_grad():
+            theirs = [package.encode(item) for item in items]
+            found.package, levels = differ(alone, theirs), case.levels(codec)
+            counts = [nearer(levels, *parts) for parts in zip(latents, alone, theirs, strict=True)]
+        found.nearer = (sum(good for good, _ in counts), sum(total for _, total in counts))
+    exact = in_float64(case, codec, package, items[-2])
+    if exact is not None:
+        found.exact = differ(alone[-2:-1], [exact])
+        if package is not None:
+            found.package_exact = differ(theirs[-2:-1], [exact])
+
+
+def on_cpu(case: Case, codec: Codec, items: list[np.ndarray], turns: int, piece_s: float) -> Found:
+    package, found = case.package(), Found(case.name)
+    rate_hz = codec.spec.sample_rate_hz
+    seconds = sum(map(len, items)) / rate_hz
+    codes = codec.encode(items)
     with torch.inference_mode():
-        theirs_s = best(lambda: [encode(item) for item in items], turns)
-        alone_s = best(lambda: [codec.encode([item]) for item in items], turns)
-        batch_s = best(lambda: codec.encode(items), turns)
-        share = quantiser_share(codec, items)
-    together, alone = codec.encode(items), [codec.encode([item])[0] for item in items]
-    theirs = [encode(item) for item in items]
-    print(
-        f"{case.name:14} real time × {batch_s / seconds:5.3f}; package ÷ ours: list {theirs_s / batch_s:4.2f}, "
-        f"one by one {theirs_s / alone_s:4.2f}; codes that differ: batch/alone {differ(together, alone):.4%}, "
-        f"package {differ(together, theirs):.4%}; quantiser {share:.1%}",
-        flush=True,
-    )
+        works: dict[str, Callable[[], object]] = {}
+        if package is not None and package.encode is not None:
+            encode = package.encode
+            works["package"] = lambda: [encode(item) for item in items]
+        works |= {"alone": lambda: [codec.encode([item]) for item in items], "list": lambda: codec.encode(items)}
+        if case.encodes:
+            found.encode = speed(works, turns, seconds)
+            found.quantizer = quantizer_share(case, codec, items, turns)
+        works = {"package": lambda: [package.decode(item) for item in codes]} if package is not None else {}
+        works |= {"alone": lambda: [codec.decode([item]) for item in codes], "list": lambda: codec.decode(codes)}
+        found.decode = speed(works, turns, seconds)
+        if package is not None:
+            found.sound = off_peak(codec.decode(codes), [package.decode(item) for item in codes])
+    if case.encodes:
+        long = np.resize(np.concatenate(items), int(piece_s * rate_hz))
+        exactness(case, codec, package, [*items, long], found)
+        if case.pieces is not None:
+            pieced, whole = (make().encode([long]) for make in case.pieces)
+            found.pieces = differ(pieced, whole)
+    found.low = low_precision(case, codec, package, items[0])
+    print(line(found), flush=True)
+    return found
 
 
-def on_cuda(case: Case, items: list[np.ndarray], turns: int) -> None:
-    reference = case.make().encode(items)
-    for dtype in ("float32", "bfloat16"):
-        codec = case.make(device="cuda", dtype=dtype)
+def on_cuda(case: Case, on_cpu: Codec, items: list[np.ndarray], turns: int) -> None:
+    reference = on_cpu.encode(items)
+    for dtype in case.dtypes[:2]:
+        codec = case.make(device="cuda", **({} if dtype == "float32" else {"dtype": dtype}))
         hours = sum(map(len, items)) / codec.spec.sample_rate_hz / 3600
         torch.cuda.reset_peak_memory_stats()
-        batch_s = best(lambda: codec.encode(items), turns)  # noqa: B023  (called before the loop goes on)
-        peak = torch.cuda.max_memory_allocated() / 2**30
-        alone_s = best(lambda: [codec.encode([item]) for item in items], turns)  # noqa: B023
         together, alone = codec.encode(items), [codec.encode([item])[0] for item in items]
+        peak = torch.cuda.max_memory_allocated() / 2**30
+        works: dict[str, Callable[[], object]] = {
+            "alone": lambda: [codec.encode([item]) for item in items],  # noqa: B023  (called before the loop goes on)
+            "list": lambda: codec.encode(items),  # noqa: B023
+        }
+        times = {name: min(of_turns) for name, of_turns in in_turns(works, turns).items()}
         print(
-            f"{case.name:14} cuda {dtype:8} {60 * hours / batch_s:6.1f} h/min, {alone_s / batch_s:4.1f} × one by one, "
-            f"{peak:.1f} GiB; codes that differ: batch/alone {differ(together, alone):.4%}, "
+            f"  cuda {dtype:8} {60 * hours / times['list']:6.1f} h/min, "
+            f"{times['alone'] / times['list']:4.1f} × one by one, {peak:.1f} GiB; "
+            f"codes that differ: batch/alone {differ(together, alone):.4%}, "
             f"CPU float32 {differ(together, reference):.3%}",
             flush=True,
         )
@@ -177,36 +285,39 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="little audio, one turn")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--audio", type=Path, default=REPOSITORY / "data" / "demo" / "voices")
-    parser.add_argument("--codecs", default="encodec,encodec_48khz,dac_16khz,dac_24khz,dac", help="some of them")
+    parser.add_argument("--codecs", default=",".join(codec_cases.NAMES), help="some of them")
+    parser.add_argument("--markdown", action="store_true", help="end with the tables of docs/codecs.md")
     parser.add_argument("--cpu-time", action="store_true", help="count the processor's time")
     args = parser.parse_args()
+    unknown = sorted(set(args.codecs.split(",")) - set(codec_cases.NAMES))
+    if unknown:
+        parser.error(f"--codecs {','.join(unknown)}: known are {', '.join(codec_cases.NAMES)}")
     if args.cpu_time:
         global CLOCK
         CLOCK = time.process_time
-    turns, long = (1, 3.0) if args.quick else (3, 6.0)
-    sound = speech(args.audio, 60.0)
-    makers: dict[str, Callable[[Path], Case]] = {
-        "encodec": lambda folder: encodec_case(folder, sound, "24khz"),
-        "encodec_48khz": lambda folder: encodec_case(folder, sound, "48khz"),
-        "dac_16khz": lambda folder: dac_case(folder, sound, "dac_16khz", 16_000),
-        "dac_24khz": lambda folder: dac_case(folder, sound, "dac_24khz", 24_000),
-        "dac": lambda folder: dac_case(folder, sound, "dac", 44_100),
-    }
-    cuda = torch.cuda.is_available()
-    print(f"torch {torch.__version__}, {args.threads} threads, {torch.cuda.get_device_name() if cuda else 'no GPU'}")
-    with tempfile.TemporaryDirectory() as temporary:
+    turns, long = (1, 1.0) if args.quick else (4, 4.0)
+    sound, all_found = speech(args.audio, 60.0), []
+    print(f"{machine(args.threads)}; best of {turns} turns", flush=True)
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         for name in args.codecs.split(","):
             torch.set_num_threads(1)
-            case = makers[name](Path(temporary))
-            torch.set_num_threads(args.threads)
-            rate_hz = case.make().spec.sample_rate_hz
-            count = 2 if name.startswith("dac") else 8
-            lengths = [int(rate_hz * long * share) for share in np.linspace(0.4, 1.0, count)]
-            own = audio.resample(sound[: int(24_000 * 40)], 24_000, rate_hz)
-            items = [own[index * rate_hz :][:length] for index, length in enumerate(lengths)]
-            on_cpu(case, items, turns)
-            if cuda:
-                on_cuda(case, items * (4 if args.quick else 32), turns)
+            for case in codec_cases.cases(name, folder, sound, stack):
+                torch.set_num_threads(args.threads)
+                codec = case.make()
+                rate_hz = codec.spec.sample_rate_hz
+                is_slow = name.startswith(
+                    ("dac", "funcodec")
+                )  # and runs each item alone: their number is nothing to it
+                count, piece_s = (2, 3 * long) if is_slow else (8, 10 * long)
+                lengths = [int(rate_hz * long * part) for part in np.linspace(0.4, 1.0, count)]
+                own = audio.resample(sound[: int(24_000 * 40)], 24_000, rate_hz)
+                items = [own[index * rate_hz :][:length] for index, length in enumerate(lengths)]
+                all_found.append(on_cpu(case, codec, items, turns, piece_s))
+                if torch.cuda.is_available():
+                    on_cuda(case, codec, items * (4 if args.quick else 32), turns)
+    if args.markdown:
+        print(f"\n{machine(args.threads)}:\n\n{markdown(all_found)}")
 
 
 if __name__ == "__main__":
