@@ -175,6 +175,30 @@ def test_blocks_of_a_source_are_the_resampled_whole(tmp_path: Path, rate_hz: int
     np.testing.assert_allclose(joined[:num], whole[:num], atol=1e-3)
 
 
+@pytest.mark.parametrize("extension", [".wav", ".flac", ".mp3"])
+@pytest.mark.parametrize("rate_hz", [RATE_HZ, 22_050, 48_000])
+@pytest.mark.parametrize("num_channels", [1, 2, 3])
+def test_a_mapped_file_is_the_resampled_whole(tmp_path: Path, extension: str, rate_hz: int, num_channels: int) -> None:
+    if extension == ".mp3" and num_channels == 3:
+        pytest.skip("MP3 has two channels at most")
+    path, scratch = tmp_path / f"a{extension}", tmp_path / "scratch"
+    scratch.mkdir()
+    sides = [tone(11 * RATE_HZ + 123) * share for share in (0.2, 0.5, 0.3)[:num_channels]]
+    soundfile.write(path, np.stack(sides, axis=1), RATE_HZ)
+    whole, own_hz = audio.load(path)
+    with audio.mapped(path, rate_hz, scratch) as samples:
+        np.testing.assert_array_equal(samples, audio.resample(whole, own_hz, rate_hz))
+        assert list(scratch.iterdir()) == []  # a killed process leaves nothing
+    with audio.mapped(path, rate_hz, scratch, keep_stereo=True) as samples:
+        if num_channels == 2:
+            both = np.concatenate(list(audio.blocks(path, keep_stereo=True)))
+            assert both.shape == (len(whole), 2)
+            np.testing.assert_allclose(both.mean(axis=1), whole, atol=1e-6)
+            np.testing.assert_array_equal(samples, audio.resample(both, own_hz, rate_hz))
+        else:
+            np.testing.assert_array_equal(samples, audio.resample(whole, own_hz, rate_hz))
+
+
 def test_memory_does_not_grow_with_the_length(tmp_path: Path) -> None:
     """A 1-hour file, 230 MB as float32, is read, resampled and sliced by a process that stays small."""
     path = tmp_path / "hour.wav"

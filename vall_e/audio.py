@@ -308,13 +308,13 @@ class Source:
             return
         import soxr
 
-        shape = (0, 2) if keep_stereo and self.recording.num_channels == 2 else (0,)
-        stream = soxr.ResampleStream(own_hz, rate_hz, max(1, *shape), dtype="float32", quality="HQ")
+        num_channels = 2 if keep_stereo and self.recording.num_channels == 2 else 1
+        stream = soxr.ResampleStream(own_hz, rate_hz, num_channels, dtype="float32", quality="HQ")
         for piece in pieces:
             out = stream.resample_chunk(piece)
             if len(out):
                 yield out
-        out = stream.resample_chunk(np.zeros(shape, np.float32), last=True)
+        out = stream.resample_chunk(np.zeros((0, 2) if num_channels == 2 else 0, np.float32), last=True)
         if len(out):
             yield out
 

@@ -262,6 +262,31 @@ def test_scales_of_what_was_there_before_are_gone(bad_files: Path, encodec_48khz
     assert not (bad_files / "a.scales.npy").exists()
 
 
+SMALL_DISK = """
+import resource
+from vall_e import config
+from vall_e.emb import qnt
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))  # bytes that a file may have
+config.run_main(qnt.main)
+"""
+
+
+@pytest.mark.parametrize("job", ["input", "wav.scp", "codes"])
+def test_a_disk_that_is_too_small(bad_files: Path, job: str) -> None:
+    """One second of float32 at 24 kHz, and of 16-bit audio as long as 300 frames, are more than fits."""
+    np.save("good.npy", np.zeros((8, 300), np.uint16))
+    before = all_files(bad_files)
+    command = [sys.executable, "-c", SMALL_DISK, *JOBS[job], "--audio-backend", "tiny"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode in (1, 2)
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    left = {path: content for path, content in all_files(bad_files).items() if path.parent == bad_files}
+    assert left == before
+    assert not any((bad_files / "c").glob("*.npy"))
+    assert (bad_files / "c" / "codecs.txt").read_text() == "" if job == "wav.scp" else True
+
+
 HOUR = """
 import resource, sys
 import numpy as np, soundfile, soxr
