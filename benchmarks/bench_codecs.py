@@ -88,10 +88,10 @@ def watched(owner: Any, clock: bool = False) -> Iterator[list[Any]]:
         owner.quantize = real
 
 
-def quantizer_share(case: Case, codec: Codec, items: Sequence[np.ndarray], turns: int) -> float:
-    """Time inside the quantiser as a share of one `encode`; the median of some."""
+def quantizer_share(case: Case, codec: Codec, items: Sequence[np.ndarray]) -> float:
+    """Time inside the quantiser as a share of one `encode`; the median of three."""
     shares = []
-    for _ in range(turns):
+    for _ in range(3):
         with watched(case.quantizer(codec), clock=True) as times:
             start = CLOCK()
             codec.encode(items)
@@ -241,7 +241,7 @@ def on_cpu(case: Case, codec: Codec, items: list[np.ndarray], turns: int, piece_
         works |= {"alone": lambda: [codec.encode([item]) for item in items], "list": lambda: codec.encode(items)}
         if case.encodes:
             found.encode = speed(works, turns, seconds)
-            found.quantizer = quantizer_share(case, codec, items, turns)
+            found.quantizer = quantizer_share(case, codec, items)
         works = {"package": lambda: [package.decode(item) for item in codes]} if package is not None else {}
         works |= {"alone": lambda: [codec.decode([item]) for item in codes], "list": lambda: codec.decode(codes)}
         found.decode = speed(works, turns, seconds)
@@ -295,7 +295,7 @@ def main() -> None:
     if args.cpu_time:
         global CLOCK
         CLOCK = time.process_time
-    turns, long = (1, 1.0) if args.quick else (4, 4.0)
+    turns, long_s = (1, 0.8) if args.quick else (4, 4.0)
     sound, all_found = speech(args.audio, 60.0), []
     print(f"{machine(args.threads)}; best of {turns} turns", flush=True)
     with contextlib.ExitStack() as stack:
@@ -309,8 +309,8 @@ def main() -> None:
                 is_slow = name.startswith(
                     ("dac", "funcodec")
                 )  # and runs each item alone: their number is nothing to it
-                count, piece_s = (2, 3 * long) if is_slow else (8, 10 * long)
-                lengths = [int(rate_hz * long * part) for part in np.linspace(0.4, 1.0, count)]
+                count, item_s, piece_s = (2, 0.6 * long_s, 2 * long_s) if is_slow else (8, long_s, 8 * long_s)
+                lengths = [int(rate_hz * item_s * part) for part in np.linspace(0.4, 1.0, count)]
                 own = audio.resample(sound[: int(24_000 * 40)], 24_000, rate_hz)
                 items = [own[index * rate_hz :][:length] for index, length in enumerate(lengths)]
                 all_found.append(on_cpu(case, codec, items, turns, piece_s))

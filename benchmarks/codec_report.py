@@ -102,7 +102,7 @@ def markdown(all_found: Sequence[Found]) -> str:
                 _of(found.nearer),
                 *(share(value) for value in (found.exact, found.package_exact)),
                 *low,
-                "–" if np.isnan(found.sound) else f"{found.sound:.0e}",
+                "–" if np.isnan(found.sound) else f"{found.sound:.0e}" if found.sound else "0",
             ]
             for found, low in zip(all_found, lows, strict=True)
         ],
