@@ -126,7 +126,7 @@ def _fitted(codec: FuncodecCodec, code_range: float | None, shape: tuple[int, ..
     """Codebooks [K,C,D] that spread as what the levels before them left over."""
     generator = torch.Generator().manual_seed(2)
     with torch.inference_mode():
-        rest = torch.cat([codec._frames(x / x.square().mean().sqrt())[0].T for x in codec._chunks(speech)])
+        rest = torch.cat(codec._frames(codec._chunks(speech)))
         rest = torch.nn.functional.linear(rest, *codec._maps[0]) if codec._maps else rest
         rest = rest if code_range is None else torch.tanh(rest) * code_range
         books = []

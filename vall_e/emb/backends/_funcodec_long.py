@@ -9,7 +9,7 @@ bounded by the window and time grows by the number of passes; a network without 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -62,6 +62,32 @@ def run_windows(
         yield _run(layers, source, place, statistics), place
 
 
+class _Bare:
+    """Leaves out the norms."""
+
+    def normalize(self, norm: Norm, x: Tensor) -> Tensor:
+        return x
+
+    def whole_length(self, steps: int) -> int:
+        return 0  # of use to strides over a spectrum only
+
+
+def run_pieces(conv: Conv, pieces: Iterable[Tensor]) -> Tensor:
+    """A convolution without stride, and its norm, over rows that come piece by piece, [T_i, C] each → [T, D]."""
+    reach, kept, done, parts = conv.span - 1, None, 0, []
+    first = end = 0  # the rows that are kept are first … end
+    for piece in pieces:
+        kept = piece if kept is None else torch.cat([kept[max(0, done - reach) - first :], piece])
+        first, end = max(0, done - reach), end + len(piece)
+        sure = max(done, end - reach)  # the rows after it see what is still to come
+        parts.append(conv(kept.T[None], _Bare())[..., done - first : sure - first])
+        done = sure
+    assert kept is not None
+    parts.append(conv(kept.T[None], _Bare())[..., done - first :])
+    y = torch.cat(parts, dim=-1)
+    return (y if conv.norm is None else conv.norm.run(y, None))[0].T
+
+
 def _run(layers: Sequence[Layer], source: Source, place: Place, statistics: _Statistics) -> Tensor:
     statistics.place = place
     x = source(place.first - place.left, place.first + place.count + place.right)
@@ -90,7 +116,7 @@ class _Statistics:
 
     def __init__(self, place: Place, num_steps: int, hop: int) -> None:
         self.place, self._num_steps, self._hop = place, num_steps, hop
-        self._known: dict[Norm, tuple[Tensor, Tensor]] = {}  # scale and shift, float32 [C]
+        self._known: dict[Norm, tuple[Tensor, Tensor]] = {}  # mean and variance, float64 [groups]
         self._sums: dict[Norm, tuple[int, Tensor, Tensor]] = {}  # count, sum, sum of squares, float64 [groups]
 
     def gather(self, norms: Sequence[Norm]) -> None:
@@ -100,12 +126,7 @@ class _Statistics:
     def settle(self) -> None:
         for norm, (count, total, squares) in self._sums.items():
             mean = total / count
-            variance = (squares / count - mean.square()).clamp(min=0.0)
-            scale = norm.weight.double() * (variance + norm.eps).rsqrt().repeat_interleave(
-                norm.num_channels // norm.num_groups
-            )
-            shift = norm.bias.double() - mean.repeat_interleave(norm.num_channels // norm.num_groups) * scale
-            self._known[norm] = scale.to(norm.weight.dtype), shift.to(norm.weight.dtype)
+            self._known[norm] = mean, (squares / count - mean.square()).clamp(min=0.0)
         self._sums = {}
 
     def whole_length(self, steps: int) -> int:
@@ -113,7 +134,7 @@ class _Statistics:
 
     def normalize(self, norm: Norm, x: Tensor) -> Tensor:
         if norm in self._known:
-            scale, shift = (value.view(1, -1, *[1] * (x.ndim - 2)) for value in self._known[norm])
+            shift, scale = norm.folded(*self._known[norm], x)
             return torch.addcmul(shift, x, scale)
         if norm in self._sums:
             own = self.place.core(x, norm.steps).reshape(norm.num_groups, -1).double()

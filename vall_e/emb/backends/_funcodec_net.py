@@ -9,6 +9,7 @@ what the `Window` that every module passes on is for.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from typing import Protocol
@@ -18,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vall_e.emb.backends._funcodec_config import Seanet
+from vall_e.emb.backends._timeconv import Lstm, moments
 
 Pads = tuple[tuple[int, int], ...]  # (before, after) of the last axes, in their order
 
@@ -48,7 +50,19 @@ class Norm(nn.GroupNorm):
     steps: int = 0
 
     def run(self, x: Tensor, window: Window | None) -> Tensor:
-        return super().forward(x) if window is None else window.normalize(self, x)
+        if window is not None:
+            return window.normalize(self, x)
+        mean, variance = moments(x.reshape(self.num_groups, -1))
+        shift, scale = self.folded(mean, variance, x)
+        return torch.addcmul(shift, x, scale)
+
+    def folded(self, mean: Tensor, variance: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Of moments [groups]: what to add to `x` [1, C, …], and by what to multiply it before, [1, C, 1, …]."""
+        members = self.num_channels // self.num_groups
+        scale = self.weight.double() * (variance + self.eps).rsqrt().repeat_interleave(members)
+        shift = self.bias.double() - mean.repeat_interleave(members) * scale
+        shape = (1, -1, *[1] * (x.ndim - 2))
+        return shift.to(x).view(shape), scale.to(x).view(shape)
 
 
 class Conv(Layer):
@@ -169,20 +183,19 @@ class Residual(Layer):
 
 
 class Recurrent(Layer):
-    """LSTM over time; its state is handed from piece to piece, so pieces equal the whole."""
-
-    PIECE = 8192
+    """LSTM over time. `fast` runs it over several sequences at once, or from piece to piece."""
 
     def __init__(self, width: int, num_layers: int, skip: bool) -> None:
         super().__init__()
         self.lstm, self.skip = nn.LSTM(width, width, num_layers), skip
 
+    @functools.cached_property
+    def fast(self) -> Lstm:
+        weight = next(self.lstm.parameters())
+        return Lstm(self.lstm, dtype=weight.dtype, device=str(weight.device), skip=self.skip)
+
     def forward(self, x: Tensor, window: Window | None = None) -> Tensor:
-        out, state = [], None
-        for piece in x[0].T.split(self.PIECE):
-            y, state = self.lstm(piece, state)
-            out.append(y + piece if self.skip else y)
-        return torch.cat(out).T[None]
+        return self.fast.whole([x[0].T])[0].T[None]
 
 
 class Squeeze(Layer):

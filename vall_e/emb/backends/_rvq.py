@@ -71,7 +71,7 @@ def _nearest(x: Tensor, codebook: Tensor) -> Tensor:
     if size > 1:
         second = rough.scatter_(1, indices[:, None], torch.inf).amin(1)
         # What rounding can add to a rough distance, by the usual bound on a sum of products. The nearest entry is no
-        # farther from x than the one found, hence no longer than `reach`. Where the sum could have hidden it, look again.
+        # farther from x than the one found, hence no longer than `reach`. Where the sum could have hidden it, look on.
         length, distance = x.norm(dim=1), (x - codebook[indices]).norm(dim=1)
         reach = length + distance
         error = (width + 8) * torch.finfo(torch.float32).eps / 2 * reach * (reach + 2 * length)

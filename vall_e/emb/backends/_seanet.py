@@ -9,7 +9,6 @@ and only the LSTM is shared between items (see `_timeconv.Lstm`): on a CPU a bat
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vall_e.emb.backends._timeconv import Conv, ConvTranspose, Lstm
+from vall_e.emb.backends._timeconv import Conv, ConvTranspose, Lstm, moments
 
 State = dict[int, Tensor]  # rows to come back to, by number of the layer
 
@@ -47,15 +46,9 @@ def active(x: Tensor, left: int, right: int) -> Tensor:
 
 
 def _normalised(x: Tensor, norm: nn.GroupNorm) -> Tensor:
-    """x [B, T, C] normed over all of an item, as a group norm of one group does.
-
-    Its moments are summed over short rows in float32, and over the rows in float64.
-    """
-    rows = x.reshape(len(x), -1, x.shape[2] * math.gcd(x.shape[1], 8))
-    size = rows.shape[1] * rows.shape[2]
-    mean = rows.sum(2).double().sum(1) / size
-    square = torch.linalg.vector_norm(rows, dim=2).double().square().sum(1) / size
-    scale = (square - mean.square() + norm.eps).rsqrt()[:, None] * norm.weight  # [B, C], float64
+    """x [B, T, C] normed over all of an item, as a group norm of one group does."""
+    mean, variance = moments(x.reshape(len(x), -1))
+    scale = (variance + norm.eps).rsqrt()[:, None] * norm.weight  # [B, C], float64
     return torch.addcmul((norm.bias - mean[:, None] * scale).to(x)[:, None], x, scale.to(x)[:, None])
 
 
@@ -192,10 +185,10 @@ class Seanet:
         return x
 
     def together(self, xs: Sequence[Tensor]) -> list[Tensor]:
-        """Items [T_i, C], each seen as a whole → [T_i', C'] each. No more of them than the LSTM has lanes."""
+        """Items [T_i, C], each seen as a whole → [T_i', C'] each."""
         order = sorted(range(len(xs)), key=lambda index: -len(xs[index]))
         rows = _each(self.before, [xs[index] for index in order])
-        rows = _each(self.after, self.lstm(rows, self.lstm.new_state(rows[0], len(rows))))
+        rows = _each(self.after, self.lstm.whole(rows))
         return [row for _, row in sorted(zip(order, rows, strict=True), key=lambda pair: pair[0])]
 
 
@@ -216,6 +209,7 @@ class Stream:
     def __init__(self, net: Seanet, *, in_rows: int, segment: int = 150) -> None:
         self._net = net
         self._in_rows, self._segment = in_rows, segment
+        self.lanes = net.lstm.lanes
 
     def __call__(self, items: Sequence[Callable[[int, int], Tensor]], lengths: Sequence[int]) -> Iterator[list[Tensor]]:
         """Rows of each item segment by segment, until the longest ends; a list that gets shorter.

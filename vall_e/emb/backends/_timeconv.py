@@ -7,7 +7,8 @@ cache from the activation to the last tap. Padding is the caller's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +16,8 @@ from torch import Tensor, nn
 
 _CACHE_VALUES = 131_072  # float32 values of one block of rows: half a megabyte
 LEAST_ROWS = 512  # with fewer, large kernels are read from memory more often than the rows are
+_STRETCH = 256
+_PANEL = 256  # columns of a recurrent matrix that lie together: it is read faster than row by row
 _FEW_CHANNELS = 8  # below it, a product per tap is all overhead
 
 
@@ -125,80 +128,125 @@ class ConvTranspose:
         return out
 
 
+def moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of each row of x [N, M], float64 [N] both.
+
+    Short stretches are summed in float32 and these in float64, which is as fast as one pass and errs less.
+    """
+    cut = x.shape[1] // _STRETCH * _STRETCH
+    parts = x[:, :cut].unflatten(1, (-1, _STRETCH)) if cut else x[:, None, :0], x[:, None, cut:]
+    sums = [part.sum(2, dtype=torch.float32).double().sum(1) for part in parts]
+    squares = [torch.linalg.vector_norm(part, dim=2, dtype=torch.float32).double().square().sum(1) for part in parts]
+    mean = (sums[0] + sums[1]) / x.shape[1]
+    return mean, ((squares[0] + squares[1]) / x.shape[1] - mean.square()).clamp(min=0.0)
+
+
 class Lstm:
-    """Layers of an LSTM over lanes, [lanes, T, D] → the same, their input added.
+    """Layers of an LSTM over lanes, [T, D] each → the same, with `skip` their input added.
 
     On a CPU reading the matrix of the recurrent product is what costs: several sequences take little more than one. A
-    product of one row is summed in another order than one of more rows, so there are never fewer than two: a sequence
-    gets the same bits alone and in company.
+    product of one row is summed in another order than one of more rows, so there are never fewer than two: where D is a
+    multiple of 32, a sequence gets the same bits alone and in company.
     """
 
     LANES = 16  # with more, a step costs as much for each lane
+    LANES_ON_DEVICE = 64
+    PIECE = 256  # steps at once; their gates are kept, [steps, lanes, 4D]
 
-    def __init__(self, module: nn.LSTM, *, dtype: torch.dtype, device: str) -> None:
+    def __init__(self, module: nn.LSTM, *, dtype: torch.dtype, device: str, skip: bool = True) -> None:
         self._module = module.to(device, dtype)
         self.size = module.hidden_size
+        self._width = math.gcd(self.size, _PANEL)
         self.num_layers = module.num_layers
         self._layers = [self._weights(module, index) for index in range(module.num_layers)]
         self._on_cpu = torch.device(device).type == "cpu"
+        self._skip = skip
+        self.lanes = self.LANES if self._on_cpu else self.LANES_ON_DEVICE
 
     def _weights(self, module: nn.LSTM, index: int) -> tuple[Tensor, Tensor, Tensor]:
-        """([D, 4D] of the input, [D, 4D] of the state, [4D]), gates in the order i, f, o, g."""
+        """([D, 4D] of the input, [panels, D, width] of the state, [4D]), gates in the order i, f, o, g."""
 
         def arranged(weight: Tensor) -> Tensor:
-            gates = weight.detach().chunk(4)
-            return torch.cat([gates[0], gates[1], gates[3], gates[2]])
+            i, f, g, o = weight.detach().chunk(4)
+            return torch.cat([i, f, o, g])
 
         of_input, of_state = (arranged(getattr(module, f"weight_{name}_l{index}")) for name in ("ih", "hh"))
         bias = arranged(getattr(module, f"bias_ih_l{index}") + getattr(module, f"bias_hh_l{index}"))
-        return of_input.T.contiguous(), of_state.T.contiguous(), bias
+        panels = of_state.unflatten(0, (-1, self._width)).transpose(1, 2)
+        return of_input.T.contiguous(), panels.contiguous(), bias
 
     def new_state(self, like: Tensor, lanes: int) -> tuple[Tensor, Tensor]:
-        """(h, c), float [layers, lanes, D] of zeros."""
+        """(h, c), float [layers, lanes, D] of zeros, to be handed on; on a CPU c lies in panels."""
         zeros = like.new_zeros(self.num_layers, max(2, lanes), self.size)
         return zeros, zeros.clone()
 
     def __call__(self, xs: list[Tensor], state: tuple[Tensor, Tensor]) -> list[Tensor]:
         """[T_i, D] per lane, longest first, and the state, which is advanced in place, → [T_i, D] per lane."""
-        if not self._on_cpu:
-            return self._on_device(xs, state)
+        ys = self._layered(xs, state) if self._on_cpu else self._on_device(xs, state)
+        return [y + x for x, y in zip(xs, ys, strict=True)] if self._skip else ys
+
+    def whole(self, xs: Sequence[Tensor]) -> list[Tensor]:
+        """Sequences [T_i, D] of any number and lengths → [T_i, D] each."""
+        order = sorted(range(len(xs)), key=lambda index: -len(xs[index]))
+        found = [xs[0].new_empty(len(x), self.size) for x in xs]
+        for first in range(0, len(order), self.lanes):
+            group = order[first : first + self.lanes]
+            state = self.new_state(xs[0], len(group))
+            for start in range(0, len(xs[group[0]]), self.PIECE):
+                going = [index for index in group if len(xs[index]) > start]
+                pieces = self([xs[index][start : start + self.PIECE] for index in going], state)
+                for index, piece in zip(going, pieces, strict=True):
+                    found[index][start : start + self.PIECE] = piece
+        return found
+
+    def stream(self, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
+        """One sequence, piece by piece: [T_i, D] → [T_i, D]."""
+        state = None
+        for piece in pieces:
+            state = state or self.new_state(piece, 1)
+            yield self([piece], state)[0]
+
+    def _layered(self, xs: list[Tensor], state: tuple[Tensor, Tensor]) -> list[Tensor]:
         ys = xs
         for index, weights in enumerate(self._layers):
-            ys = self._layer(ys, weights, state[0][index], state[1][index])
-        return [y + x for x, y in zip(xs, ys, strict=True)]
+            cell = state[1][index].view(self.size // self._width, -1, self._width)
+            ys = self._layer(ys, weights, state[0][index], cell)
+        return ys
 
     def _layer(
         self, xs: list[Tensor], weights: tuple[Tensor, Tensor, Tensor], state_h: Tensor, c: Tensor
     ) -> list[Tensor]:
         of_input, of_state, bias = weights
-        lengths = [len(x) for x in xs]
-        rows = max(2, len(xs))
-        gates = xs[0].new_zeros(lengths[0], rows, 4 * self.size)
-        for lane, x in enumerate(xs):
-            gates[: lengths[lane], lane] = torch.addmm(bias, x, of_input)
-        out = xs[0].new_zeros(lengths[0], rows, self.size)
+        ready = [torch.addmm(bias, x, of_input).unflatten(1, (len(of_state), -1)) for x in xs]
+        out = xs[0].new_empty(len(xs[0]), max(2, len(xs)), self.size)
         start, h = 0, state_h
         for lanes in range(len(xs), 0, -1):  # from where one ends to where the next one does
-            stop = lengths[lanes - 1]
+            stop, rows = len(xs[lanes - 1]), max(2, lanes)
             if stop > start:
-                rows = max(2, lanes)
-                h = self._steps(gates[start:stop, :rows], of_state, h[:rows], c, out[start:stop, :rows], lanes)
+                gates = xs[0].new_zeros(stop - start, len(of_state), rows, self._width)
+                for lane in range(lanes):
+                    gates[:, :, lane] = ready[lane][start:stop]
+                h = self._steps(gates, of_state, h[:rows], c[:, :lanes], out[start:stop, :rows])
                 start = stop
         state_h[: len(h)] = h
-        return [out[: lengths[lane], lane] for lane in range(len(xs))]
+        return [out[: len(x), lane] for lane, x in enumerate(xs)]
 
-    def _steps(self, gates: Tensor, of_state: Tensor, h: Tensor, c: Tensor, out: Tensor, lanes: int) -> Tensor:
-        """Fills out [T, rows, D] and c; gives the last h. Views are made once, as making them costs like computing."""
-        split, cell, fresh = 3 * self.size, c[:lanes], torch.empty_like(c[:lanes])
-        active = gates[:, :lanes]
-        sigmoids, candidates = active[..., :split].unbind(), active[..., split:].unbind()
-        i, f, o = (part.unbind() for part in active[..., :split].chunk(3, -1))
-        ys = out[:, :lanes].unbind()
+    def _steps(self, gates: Tensor, of_state: Tensor, h: Tensor, c: Tensor, out: Tensor) -> Tensor:
+        """Fills out [T, rows, D] and c [D / width, lanes, width] from gates [T, panels, rows, width]; gives the last h.
+
+        Views are made once, as making them costs like computing.
+        """
+        out[:, c.shape[1] :] = 0.0  # rows without a lane
+        fresh = torch.empty_like(c)
+        active, split = gates[:, :, : c.shape[1]], 3 * len(c)
+        sigmoids, candidates = active[:, :split].unbind(), active[:, split:].unbind()
+        i, f, o = (part.unbind() for part in active[:, :split].chunk(3, 1))
+        ys = out[:, : c.shape[1]].unflatten(2, (len(c), -1)).transpose(1, 2).unbind()
         for step, (a, row) in enumerate(zip(gates.unbind(), out.unbind(), strict=True)):
-            a.addmm_(h, of_state)
+            a.baddbmm_(h.expand(len(of_state), -1, -1), of_state)
             sigmoids[step].sigmoid_()
-            cell.mul_(f[step]).addcmul_(i[step], candidates[step].tanh_())
-            torch.mul(o[step], torch.tanh(cell, out=fresh), out=ys[step])
+            c.mul_(f[step]).addcmul_(i[step], candidates[step].tanh_())
+            torch.mul(o[step], torch.tanh(c, out=fresh), out=ys[step])
             h = row
         return h
 
@@ -209,7 +257,6 @@ class Lstm:
         h, c = (part[:, :lanes].contiguous() for part in state)
         y, (h, c) = self._module(x, (h, c))
         state[0][:, :lanes], state[1][:, :lanes] = h, c
-        y = y + x
         return [y[: len(item), lane] for lane, item in enumerate(xs)]
 
 

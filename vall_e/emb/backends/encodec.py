@@ -26,7 +26,6 @@ CHECKPOINT = "encodec_24khz-d7cc33bc.th"
 MAX_LEVELS = 32
 HOP = 320
 PENDING_FRAMES = 1024  # quantised at once: enough that the calls cost nothing beside the work
-LANES_ON_DEVICE = 64
 
 
 class EncodecCodec:
@@ -48,7 +47,6 @@ class EncodecCodec:
         import torch
 
         from vall_e.emb.backends._seanet import Seanet, Stream
-        from vall_e.emb.backends._timeconv import Lstm
 
         self._codebooks = torch.stack([layer._codebook.embed for layer in model.quantizer.vq.layers[:num_levels]])
         self._codebooks = self._codebooks.to(device)
@@ -56,7 +54,6 @@ class EncodecCodec:
         self._encoder = Stream(encoder, in_rows=HOP)
         self._decoder = Stream(decoder, in_rows=1)
         self._device = device
-        self._lanes = Lstm.LANES if torch.device(device).type == "cpu" else LANES_ON_DEVICE
         self.spec = CodecSpec(
             name="encodec",
             weights_sha256=_weights.digest(path),
@@ -121,8 +118,8 @@ class EncodecCodec:
         order = sorted(range(len(items)), key=lambda index: -lengths[index])
         done = [0] * len(items)
         with torch.inference_mode():
-            for first in range(0, len(order), self._lanes):
-                group = order[first : first + self._lanes]
+            for first in range(0, len(order), stream.lanes):
+                group = order[first : first + stream.lanes]
                 for rows in stream([items[index] for index in group], [lengths[index] for index in group]):
                     for index, part in zip(group, rows, strict=False):  # those that have ended give none
                         yield index, done[index], part

@@ -21,7 +21,6 @@ MAX_LEVELS = 16
 HOP = 320
 CHUNK = 48_000
 STRIDE = 47_520
-CHUNKS_ON_DEVICE = 32
 
 
 class Encodec48Codec:
@@ -39,14 +38,13 @@ class Encodec48Codec:
         import torch
 
         from vall_e.emb.backends._seanet import Seanet
-        from vall_e.emb.backends._timeconv import Lstm
 
         codebooks = torch.stack([layer._codebook.embed for layer in model.quantizer.vq.layers[:num_levels]])
         self._codebooks = codebooks.to(device)
         self._encoder = Seanet(model.encoder, dtype=self._dtype, device=device)
         self._decoder = Seanet(model.decoder, dtype=self._dtype, device=device)
         self._device = device
-        self._lanes = Lstm.LANES if torch.device(device).type == "cpu" else CHUNKS_ON_DEVICE
+        self._lanes = self._encoder.lstm.lanes
         self.spec = CodecSpec(
             name="encodec_48khz",
             weights_sha256=_weights.digest(path),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from vall_e.emb.backends._funcodec_long import Place
-    from vall_e.emb.backends._funcodec_net import Layer
+    from vall_e.emb.backends._funcodec_net import Conv, Layer, Recurrent
 
 WHOLE_S = 120.0  # longer items run in windows, which costs time but bounds the memory
 WINDOW_S = 20.0
@@ -35,7 +36,7 @@ MIN_LOG_MAGNITUDE = 1e-6
 
 
 class FuncodecCodec:
-    """Runs each item alone: norms and loudness are taken over all of an item, so nothing may be padded.
+    """Runs each item alone, but for the LSTM: norms and loudness are taken over all of an item, so nothing is padded.
 
     `causal` is true of causal models that do not scale their input, of which none is published.
     """
@@ -62,6 +63,8 @@ class FuncodecCodec:
         num_levels = _levels(self._model, num_levels, bit_width)
         import torch
 
+        from vall_e.emb.backends._timeconv import Lstm
+
         require_device("funcodec", device)
         self._device, self._dtype = device, getattr(torch, dtype)
         state = checkpoint.read_state(path)
@@ -69,6 +72,7 @@ class FuncodecCodec:
         for net in (self._encoder, self._decoder):
             net.eval().requires_grad_(False).to(device, self._dtype)
         self._codebooks = checkpoint.codebooks(self._model, state, path)[:num_levels].to(device)
+        self._lanes = Lstm.LANES if torch.device(device).type == "cpu" else Lstm.LANES_ON_DEVICE
         self._maps = checkpoint.projections(self._model, state, path, device)
         self.causal = self._model.encoder.causal and not (self._model.normalize or self._model.chunk_samples)
         self.causal = self.causal and not self._model.n_fft
@@ -87,8 +91,13 @@ class FuncodecCodec:
         """float32 [n] each → uint16 [K, spec.num_frames(n)] each."""
         import torch
 
+        found: list[list[np.ndarray]] = [[] for _ in audio]
+        chunks = ((index, x) for index, item in enumerate(audio) for x in self._chunks(item))
         with torch.inference_mode(), self._safe_kernels():
-            return [np.concatenate([self._encode(x) for x in self._chunks(item)], axis=1) for item in audio]
+            while batch := list(itertools.islice(chunks, self._lanes)):
+                for (index, _), codes in zip(batch, self._encode([x for _, x in batch]), strict=True):
+                    found[index].append(codes)
+        return [np.concatenate(parts, axis=1) for parts in found]
 
     def scales(self, audio: Sequence[np.ndarray]) -> list[np.ndarray]:
         """float32 [S] each: the root mean square of each chunk, one where the model does not chunk."""
@@ -123,54 +132,66 @@ class FuncodecCodec:
         chunk, stride = self._model.chunk_samples, self._model.stride_samples
         return [x[start : start + chunk] for start in range(0, len(x), stride)] if chunk else [x]
 
-    def _encode(self, x: Tensor) -> np.ndarray:
-        """[n] → uint16 [K, ceil(n / hop)]."""
-        num_frames = -(-len(x) // self._model.hop_samples)
-        if self._model.normalize:
-            x = x / _loudness(x)
-        frames = self._frames(x)[0].T.float()
-        # a spectrum has one column more than hops, and the package's own files of codes leave out what comes of it
-        codes = self._quantize(frames)[:, :num_frames]
-        return codes.cpu().numpy().astype(np.uint16)
+    def _encode(self, chunks: Sequence[Tensor]) -> list[np.ndarray]:
+        """[n_i] each → uint16 [K, ceil(n_i / hop)] each."""
+        found = []
+        for x, frames in zip(chunks, self._frames(chunks), strict=True):
+            # a spectrum has one column more than hops, and the package's own files of codes leave out what comes of it
+            codes = self._quantize(frames.float())[:, : -(-len(x) // self._model.hop_samples)]
+            found.append(codes.cpu().numpy().astype(np.uint16))
+        return found
 
-    def _frames(self, x: Tensor) -> Tensor:
-        """[n] → encoder output [1, D, frames]."""
+    def _frames(self, chunks: Sequence[Tensor]) -> list[Tensor]:
+        """[n_i] each → encoder output [T_i, D] each. They share the LSTM, which costs the same for one as for many."""
         import torch
 
-        from vall_e.emb.backends._funcodec_long import run_windows
+        from vall_e.emb.backends._funcodec_long import run_pieces, run_windows
 
-        net, hop = self._model.encoder, self._model.encoder.hop
-        length, source = self._source(x)
-        num_frames = -(-length // hop)
-        if len(x) <= WHOLE_S * self._model.sample_rate_hz:
-            front, y = 0, source(0, num_frames)
-        else:
-            front = len(self._encoder) - 2 - net.is_2d - (net.seq_model == "lstm")
-            layers, size = _layers(self._encoder[:front]), self._window()
-            windows = run_windows(layers, source, num_frames, size=size, num_steps=length, hop=hop)
-            y = torch.cat([place.core(part, 1).clone() for part, place in windows], dim=-1)
-        for layer in self._encoder[front:]:
-            y = layer(y)
-        return y
+        hop, has_lstm = self._model.encoder.hop, self._model.encoder.seq_model == "lstm"
+        tail = len(self._encoder) - 2 - has_lstm  # the LSTM and the last convolution
+        front, last = _layers(self._encoder[:tail]), cast("Conv", self._encoder[-1])
+        recurrent = cast("Recurrent", self._encoder[tail]).fast if has_lstm else None
+        short: dict[int, Tensor] = {}
+        found = [torch.empty(0)] * len(chunks)
+        for index, x in enumerate(chunks):
+            length, source = self._source(x)
+            num_frames = -(-length // hop)
+            if len(x) <= WHOLE_S * self._model.sample_rate_hz:
+                short[index] = _run(front, source(0, num_frames))[0].T
+                continue
+            windows = run_windows(front, source, num_frames, size=self._window(), num_steps=length, hop=hop)
+            pieces = (place.core(part, 1)[0].T for part, place in windows)
+            found[index] = run_pieces(last, pieces if recurrent is None else recurrent.stream(pieces))
+        mixed = list(short.values())
+        for index, rows in zip(short, recurrent.whole(mixed) if recurrent and mixed else mixed, strict=True):
+            found[index] = last(rows.T[None])[0].T
+        return found
 
     def _source(self, x: Tensor) -> tuple[int, functools.partial[Tensor]]:
         """(steps, frames [start, end) of the network's input): samples [1,1,n], or spectra [1,C,F,columns]."""
         model = self._model
+        scale = _loudness(x) if model.normalize else None
         if not model.n_fft:
-            return len(x), functools.partial(_samples, x.to(self._dtype), model.encoder.hop)
+            return len(x), functools.partial(self._samples, x, scale)
         half = model.n_fft // 2
         x = _lengthen(x, half + 1)  # a reflection needs more than it reflects
         import torch
 
         mirrored = torch.nn.functional.pad(x[None], (half, half), "reflect")[0]
-        return len(x) // model.stft_hop + 1, functools.partial(self._spectra, mirrored, len(x) // model.stft_hop + 1)
+        num_columns = len(x) // model.stft_hop + 1
+        return num_columns, functools.partial(self._spectra, mirrored, scale, num_columns)
 
-    def _spectra(self, mirrored: Tensor, num_columns: int, start: int, end: int) -> Tensor:
+    def _samples(self, x: Tensor, scale: Tensor | None, start: int, end: int) -> Tensor:
+        piece = x[None, None, start * self._model.encoder.hop : end * self._model.encoder.hop]
+        return (piece if scale is None else piece / scale).to(self._dtype)
+
+    def _spectra(self, mirrored: Tensor, scale: Tensor | None, num_columns: int, start: int, end: int) -> Tensor:
         import torch
 
         model, hop = self._model, self._model.stft_hop
         first, last = start * model.encoder.hop, min(num_columns, end * model.encoder.hop)
         piece = mirrored[first * hop : (last - 1) * hop + model.n_fft]
+        piece = piece if scale is None else piece / scale
         window = torch.hann_window(model.n_fft, device=piece.device)
         spectrum = torch.stft(piece, model.n_fft, hop, window=window, center=False, return_complex=True)
         magnitude = spectrum.abs()
@@ -270,18 +291,23 @@ def _layers(net: nn.ModuleList) -> list[Layer]:
     return cast("list[Layer]", list(net))
 
 
+def _run(layers: Sequence[Layer], x: Tensor) -> Tensor:
+    for layer in layers:
+        x = layer(x)
+    return x
+
+
 def _loudness(x: Tensor) -> Tensor:
-    return x.square().mean().sqrt() + SCALE_FLOOR
+    from vall_e.emb.backends._timeconv import moments
+
+    mean, variance = moments(x[None])
+    return (variance + mean.square()).sqrt()[0].float() + SCALE_FLOOR
 
 
 def _lengthen(x: Tensor, length: int) -> Tensor:
     import torch
 
     return torch.nn.functional.pad(x, (0, max(0, length - len(x))))
-
-
-def _samples(x: Tensor, hop: int, start: int, end: int) -> Tensor:
-    return x[None, None, start * hop : end * hop]
 
 
 def _columns(x: Tensor, start: int, end: int) -> Tensor:
