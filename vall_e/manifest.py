@@ -371,8 +371,10 @@ def read_array(path: Path) -> np.ndarray:
     """
     try:
         codes: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ContractError(f"{path}: can't be read as codes: {error}") from None
+    except OSError as error:
+        raise ContractError(f"{path}: can't be read as codes: {error.strerror or error}") from None
+    except (ValueError, EOFError):  # numpy's own words are, for some files, an advice to unpickle them
+        raise ContractError(f"{path}: can't be read as codes: not a whole .npy file of numbers") from None
     if codes.dtype != CODE_DTYPE or codes.ndim != 2:
         raise ContractError(f"{path}: codes are uint16 [K,T], found {codes.dtype} with {codes.ndim} axes")
     return codes

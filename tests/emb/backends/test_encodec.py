@@ -210,3 +210,4 @@ def test_weights_that_are_none(tmp_path: Path, encodec_weights: Path, damage: st
     with pytest.raises(BackendError, match="weights.th") as error:
         EncodecCodec(weights=path)
     assert "\n" not in str(error.value)
+    assert "weights_only" not in str(error.value), "no advice to run what a file holds"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vall_e.emb.backends._funcodec_config import Model
+from vall_e.emb.backends._weights import read_tensors
 from vall_e.types import BackendError
 
 if TYPE_CHECKING:
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
 
 HUB_NAME = "alibaba-damo/audio_codec-encodec-en-libritts-16k-nq32ds640-pytorch"
 FILES = ("config.yaml", "model.pth")
-# what the tensors-only reader of torch stumbles over in damaged bytes, besides its own errors
-DAMAGED = (RuntimeError, EOFError, KeyError, IndexError, ValueError, TypeError, AttributeError)
 
 
 def folder(weights: Path | None) -> Path:
@@ -66,15 +65,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
     Raises:
         BackendError: not such a file.
     """
-    import pickle
-
     import torch
 
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, pickle.UnpicklingError, *DAMAGED) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise BackendError(f"funcodec: {path} can't be read as weights: {type(error).__name__}: {reason}") from None
+    found = read_tensors("funcodec", path)
     if not isinstance(found, dict):
         raise BackendError(f"funcodec: {path} does not hold weights by name; is it FunCodec's model.pth?")
     state = {}

@@ -92,23 +92,43 @@ def read(codec: str, path: Path) -> dict[str, Any]:
     Raises:
         BackendError: not such a file.
     """
-    import pickle
-
     import safetensors
     import safetensors.torch
-    import torch
 
-    try:
-        if path.suffix == ".safetensors":
-            content: Any = safetensors.torch.load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, pickle.UnpicklingError, safetensors.SafetensorError, *DAMAGED) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise BackendError(f"{codec}: {path} can't be read as weights: {type(error).__name__}: {reason}") from None
+    if path.suffix != ".safetensors":
+        content: Any = read_tensors(codec, path)
+    else:
+        try:
+            content = safetensors.torch.load_file(path)
+        except (OSError, safetensors.SafetensorError) as error:
+            raise _unreadable(codec, path, str(error)) from None
     if not isinstance(content, dict):
         raise BackendError(f"{codec}: {path} holds a {type(content).__name__} where weights are expected")
     return content
+
+
+def read_tensors(codec: str, path: Path) -> Any:
+    """What a file written by `torch.save` holds; tensors and plain values only.
+
+    Raises:
+        BackendError: not such a file.
+    """
+    import pickle
+
+    import torch
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:  # whose own words are an advice to run what is in the file
+        raise _unreadable(codec, path, "it is damaged, or holds more than tensors and plain values") from None
+    except (OSError, *DAMAGED) as error:
+        raise _unreadable(codec, path, f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}") from None
+
+
+def _unreadable(codec: str, path: Path, reason: str) -> BackendError:
+    return BackendError(
+        f"{codec}: {path} can't be read as weights: {reason.rstrip('.')}; fetch it anew or give other --weights"
+    )
 
 
 def fill(codec: str, title: str, model: Any, state: dict[str, Any], path: Path, *, assign: bool = False) -> None:
