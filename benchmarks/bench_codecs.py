@@ -306,10 +306,8 @@ def main() -> None:
                 torch.set_num_threads(args.threads)
                 codec = case.make()
                 rate_hz = codec.spec.sample_rate_hz
-                is_slow = name.startswith(
-                    ("dac", "funcodec")
-                )  # and runs each item alone: their number is nothing to it
-                count, item_s, piece_s = (2, 0.6 * long_s, 2 * long_s) if is_slow else (8, long_s, 8 * long_s)
+                is_dac = name.startswith("dac")  # it is slow, and runs each item alone: their number is nothing to it
+                count, item_s, piece_s = (2, long_s, 2 * long_s) if is_dac else (8, long_s, 8 * long_s)
                 lengths = [int(rate_hz * item_s * part) for part in np.linspace(0.4, 1.0, count)]
                 own = audio.resample(sound[: int(24_000 * 40)], 24_000, rate_hz)
                 items = [own[index * rate_hz :][:length] for index, length in enumerate(lengths)]

@@ -42,17 +42,25 @@ def place(codec: str, device: str, dtype: str) -> torch.dtype:
 
     if dtype not in DTYPES:
         raise UsageError(f"{codec}: dtype {dtype!r}; it is one of {', '.join(DTYPES)}")
-    require_device(codec, device)
+    prepare_device(codec, device)
     result: torch.dtype = getattr(torch, dtype)
     return result
 
 
-def require_device(codec: str, device: str) -> None:
-    """Raises BackendError for a device that this torch can't use."""
+def prepare_device(codec: str, device: str) -> None:
+    """Makes float32 mean float32 on `device`.
+
+    Raises:
+        BackendError: a device that this torch can't use.
+    """
     import torch
 
-    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+    if torch.device(device).type != "cuda":
+        return
+    if not torch.cuda.is_available():
         raise BackendError(f"{codec}: no CUDA device, or a torch without CUDA; use --device cpu, or docs/cuda.md")
+    # cuDNN's default for convolutions and LSTMs is TF32, of 10 bits: codes would depend on the company in a batch
+    torch.backends.cudnn.allow_tf32 = False
 
 
 def digest(*paths: Path) -> str:

@@ -19,7 +19,7 @@ import numpy as np
 
 from vall_e.emb.backends import _funcodec_weights as checkpoint
 from vall_e.emb.backends._funcodec_config import Model, read_config
-from vall_e.emb.backends._weights import require_device
+from vall_e.emb.backends._weights import prepare_device
 from vall_e.types import CodecSpec, ContractError, UsageError
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class FuncodecCodec:
 
         from vall_e.emb.backends._timeconv import Lstm
 
-        require_device("funcodec", device)
+        prepare_device("funcodec", device)
         self._device, self._dtype = device, getattr(torch, dtype)
         state = checkpoint.read_state(path)
         self._encoder, self._decoder = checkpoint.networks(self._model, state, path)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from vall_e.emb.backends._rvq import dequantize, quantize
 from vall_e.emb.backends._torchaudio import install_shim
-from vall_e.emb.backends._weights import require_device
+from vall_e.emb.backends._weights import prepare_device
 from vall_e.types import BackendError, CodecSpec, UsageError
 
 install_shim()  # before torchaudio, and vocos imports it
@@ -129,7 +129,7 @@ class TinyCodec:
         Raises:
             BackendError: the file is missing or not this codec's. UsageError: a number of levels it hasn't.
         """
-        require_device("tiny", device)
+        prepare_device("tiny", device)
         path = WEIGHTS if weights is None else weights
         model = load_model(path)
         config = model.config
