@@ -113,8 +113,14 @@ class FuncodecCodec:
         import torch
 
         found = [np.zeros(0, np.float32)] * len(codes) if scales is None else scales
+        sounds: list[list[np.ndarray]] = [[] for _ in codes]
+        parts = ((index, part) for index, item in enumerate(codes) for part in self._parts(item, found[index]))
         with torch.inference_mode(), self._safe_kernels():
-            return [self._decode_item(item, scale) for item, scale in zip(codes, found, strict=True)]
+            while batch := list(itertools.islice(parts, self._lanes)):
+                for (index, _), sound in zip(batch, self._decode([part for _, part in batch]), strict=True):
+                    scaled = sound * found[index][len(sounds[index])] if len(found[index]) else sound
+                    sounds[index].append(scaled)
+        return [item[0] if len(item) == 1 else _overlap(item, self._model.stride_samples) for item in sounds]
 
     def _safe_kernels(self) -> contextlib.AbstractContextManager[None]:
         """oneDNN (torch 2.13, CPU) convolves 16 channels by a kernel of 8 wrongly in bfloat16 and float16."""
@@ -224,38 +230,39 @@ class FuncodecCodec:
             return first
         return torch.cat([first, quantize(frames - self._codebooks[0][first[0]], self._codebooks[1:])])
 
-    def _decode_item(self, codes: np.ndarray, scales: np.ndarray) -> np.ndarray:
-        """[K,T] → float32 [n]."""
+    def _parts(self, codes: np.ndarray, scales: np.ndarray) -> list[np.ndarray]:
+        """[K,T] → [K,T_i] of each chunk."""
         splits = _splits(self.spec, codes.shape[1])
         if len(scales) not in (0, len(splits)):
             raise ContractError(f"{len(scales)} scales for codes of {len(splits)} chunks")
-        parts, start = [], 0
-        for index, count in enumerate(splits):
-            part = self._decode(codes[:, start : start + count])
-            parts.append(part * np.float32(scales[index]) if len(scales) else part)
-            start += count
-        return parts[0] if len(parts) == 1 else _overlap(parts, self._model.stride_samples)
+        return np.split(codes, np.cumsum(splits)[:-1], axis=1)
 
-    def _decode(self, codes: np.ndarray) -> np.ndarray:
-        """[K,T] of one chunk → float32 [hop · T]."""
+    def _decode(self, parts: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """[K,T_i] of each chunk → float32 [hop · T_i] each; they share the LSTM, as in `_frames`."""
+        rows = [self._decoder[0](self._entries(codes))[0].T for codes in parts]
+        if self._model.decoder.seq_model == "lstm":
+            rows = cast("Recurrent", self._decoder[1]).fast.whole(rows)
+        return [self._sound(part.T[None]) for part in rows]
+
+    def _entries(self, codes: np.ndarray) -> Tensor:
+        """[K,T] → what the decoder takes, [1, D, T]."""
         import torch
 
-        from vall_e.emb.backends._funcodec_long import run_windows
         from vall_e.emb.backends._rvq import dequantize
 
-        net, num_frames = self._model.decoder, codes.shape[1]
         x = dequantize(torch.from_numpy(codes.astype(np.int64)).to(self._device), self._codebooks)
         if self._maps:
             x = torch.nn.functional.linear(x, *self._maps[1])
-        y = x.T[None].to(self._dtype)
-        front = 1 + net.is_2d + (net.seq_model == "lstm")
-        for layer in self._decoder[:front]:
-            y = layer(y)
+        return x.T[None].to(self._dtype)
+
+    def _sound(self, y: Tensor) -> np.ndarray:
+        """What the LSTM gives, [1, D, T] → float32 [hop · T]."""
+        from vall_e.emb.backends._funcodec_long import run_windows
+
+        net, num_frames = self._model.decoder, y.shape[-1]
+        tail = _layers(self._decoder[1 + (net.seq_model == "lstm") :])
         if num_frames * self._model.hop_samples <= WHOLE_S * self._model.sample_rate_hz:
-            for layer in self._decoder[front:]:
-                y = layer(y)
-            return self._audio(y.float()).cpu().numpy()
-        tail = _layers(self._decoder[front:])
+            return self._audio(_run(tail, y).float()).cpu().numpy()
         source = functools.partial(_columns, y)
         keep = 1 if net.is_2d else 0
         windows = run_windows(tail, source, num_frames, size=self._window(), num_steps=num_frames, keep=keep)
