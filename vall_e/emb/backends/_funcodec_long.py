@@ -134,8 +134,7 @@ class _Statistics:
 
     def normalize(self, norm: Norm, x: Tensor) -> Tensor:
         if norm in self._known:
-            shift, scale = norm.folded(*self._known[norm], x)
-            return torch.addcmul(shift, x, scale)
+            return norm.applied(*self._known[norm], x)
         if norm in self._sums:
             own = self.place.core(x, norm.steps).reshape(norm.num_groups, -1).double()
             count, total, squares = self._sums[norm]

@@ -52,17 +52,15 @@ class Norm(nn.GroupNorm):
     def run(self, x: Tensor, window: Window | None) -> Tensor:
         if window is not None:
             return window.normalize(self, x)
-        mean, variance = moments(x.reshape(self.num_groups, -1))
-        shift, scale = self.folded(mean, variance, x)
-        return torch.addcmul(shift, x, scale)
+        return self.applied(*moments(x.reshape(self.num_groups, -1)), x)
 
-    def folded(self, mean: Tensor, variance: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Of moments [groups]: what to add to `x` [1, C, …], and by what to multiply it before, [1, C, 1, …]."""
+    def applied(self, mean: Tensor, variance: Tensor, x: Tensor) -> Tensor:
+        """`x` [1, C, …] normed by the moments [groups] of the whole of which it may be a window."""
         members = self.num_channels // self.num_groups
         scale = self.weight.double() * (variance + self.eps).rsqrt().repeat_interleave(members)
         shift = self.bias.double() - mean.repeat_interleave(members) * scale
         shape = (1, -1, *[1] * (x.ndim - 2))
-        return shift.to(x).view(shape), scale.to(x).view(shape)
+        return torch.addcmul(shift.to(x).view(shape), x, scale.to(x).view(shape))
 
 
 class Conv(Layer):
