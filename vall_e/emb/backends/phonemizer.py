@@ -155,7 +155,20 @@ class Espeak:
         return len(self._bare(word, voice)) >= 2 * len(word)
 
 
-class Festival:
+class _Silent:
+    """Of a program that leaves out what it can't read, and never spells."""
+
+    def is_stray(self, char: str, voice: str) -> bool:
+        return False
+
+    def spells(self, reading: str, voice: str) -> bool:
+        return False
+
+    def lost_in(self, word: str, voice: str) -> str:
+        return ""
+
+
+class Festival(_Silent):
     """The festival program: American English only, in its own phones ("hello" → "hhaxlow"), without stress."""
 
     def __init__(self, *, stress: bool) -> None:
@@ -179,17 +192,8 @@ class Festival:
     def is_lost(self, char: str, voice: str) -> bool:
         return not char.isascii()
 
-    def is_stray(self, char: str, voice: str) -> bool:
-        return False
 
-    def spells(self, reading: str, voice: str) -> bool:
-        return False
-
-    def lost_in(self, word: str, voice: str) -> str:
-        return ""
-
-
-class Segments:
+class Segments(_Silent):
     """Tables of graphemes and phones that come with phonemizer (cree, japanese in Latin letters, yucatec, …)."""
 
     def __init__(self, *, stress: bool) -> None:
@@ -214,15 +218,6 @@ class Segments:
 
     def is_lost(self, char: str, voice: str) -> bool:
         return not self._word(char.lower(), voice)
-
-    def is_stray(self, char: str, voice: str) -> bool:
-        return False
-
-    def spells(self, reading: str, voice: str) -> bool:
-        return False
-
-    def lost_in(self, word: str, voice: str) -> str:
-        return ""
 
     def _word(self, word: str, voice: str) -> str:
         try:
