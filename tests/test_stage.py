@@ -169,8 +169,9 @@ def test_a_kill_while_clearing_keeps_the_rejects_of_other_stages(
     assert other in list(manifest.read_rows(tmp_path / "rejects.jsonl", Reject))
 
 
-def test_ctrl_c_leaves_what_can_be_taken_up(tmp_path: Path, workers: ModuleType) -> None:
-    script = tmp_path / "run.py"
+def started(folder: Path, items: str) -> subprocess.Popen[str]:
+    """A program in a session of its own that runs the stage over `items`, source of a generator, with two workers."""
+    script = folder / "run.py"
     script.write_text(
         "import sys; from pathlib import Path\n"
         "from vall_e import config; from vall_e.executor import make_executor\n"
@@ -178,17 +179,19 @@ def test_ctrl_c_leaves_what_can_be_taken_up(tmp_path: Path, workers: ModuleType)
         "from worker_functions import Item, make_stage_worker\n"
         "def main(argv):\n"
         "    ledger = Ledger(Path(sys.argv[1]), 'rows.jsonl', 'test', lambda *_: False)\n"
-        "    items = [Item(f's/{n}.wav', 2, 1, 0.02) for n in range(400)]\n"
+        f"    items = [{items}]\n"
         "    run_stage(ledger, Work(items=items), make_stage_worker, make_executor('local', 2))\n"
         "    return 0\n"
         "if __name__ == '__main__':\n"
         "    config.run_main(main)\n"
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)])}
-    command = [sys.executable, str(script), str(tmp_path)]
-    with subprocess.Popen(
-        command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
-    ) as process:
+    command = [sys.executable, str(script), str(folder)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True)
+
+
+def test_ctrl_c_leaves_what_can_be_taken_up(tmp_path: Path, workers: ModuleType) -> None:
+    with started(tmp_path, "Item(f's/{n}.wav', 2, 1, 0.02) for n in range(400)") as process:
         deadline = time.monotonic() + 60
         while len(ids(tmp_path)[0]) < 10 and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -210,26 +213,9 @@ def test_ctrl_c_leaves_what_can_be_taken_up(tmp_path: Path, workers: ModuleType)
 
 def test_ctrl_c_does_not_wait_for_long_items(tmp_path: Path) -> None:
     """Hours of recordings in work, and as many that waited, used to be heard to their end first."""
-    script = tmp_path / "run.py"
-    script.write_text(
-        "import sys; from pathlib import Path\n"
-        "from vall_e import config; from vall_e.executor import make_executor\n"
-        "from vall_e.stage import Ledger, Work, run_stage\n"
-        "from worker_functions import Item, make_stage_worker\n"
-        "def main(argv):\n"
-        "    ledger = Ledger(Path(sys.argv[1]), 'rows.jsonl', 'test', lambda *_: False)\n"
-        "    begun = [Path(sys.argv[1], f'{n}.begun') for n in range(40)]\n"
-        "    items = [Item(f's/{n}.wav', 1, 0, 0.0 if n == 0 else 3600.0, begun[n]) for n in range(40)]\n"
-        "    run_stage(ledger, Work(items=items), make_stage_worker, make_executor('local', 2))\n"
-        "    return 0\n"
-        "if __name__ == '__main__':\n"
-        "    config.run_main(main)\n"
-    )
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)])}
-    command = [sys.executable, str(script), str(tmp_path)]
-    with subprocess.Popen(
-        command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
-    ) as process:
+    begun = "Path(sys.argv[1], f'{n}.begun')"
+    items = f"Item(f's/{{n}}.wav', 1, 0, 0.0 if n == 0 else 3600.0, {begun}) for n in range(40)"
+    with started(tmp_path, items) as process:
         try:
             deadline = time.monotonic() + 60
             while len(list(tmp_path.glob("*.begun"))) < 3 and time.monotonic() < deadline:
