@@ -85,7 +85,7 @@ class _SConv:
         elif self._elu:
             x = functional.elu(x)
         if state is not None and self._causal and self._total and not last:
-            state[self._key] = x[:, x.shape[1] - self._total :]
+            state[self._key] = x[:, x.shape[1] - self._total :].clone()  # a view would hold all of it
         return x
 
     def _with_ends(self, x: Tensor, left: int, right: int, known: Tensor | None) -> Tensor:
@@ -117,7 +117,7 @@ class _SConvTranspose:
         x[:, 0] = 0.0 if state is None or self._key not in state else state[self._key]
         if self._causal:
             if state is not None:
-                state[self._key] = x[:, -1]
+                state[self._key] = x[:, -1].clone()
             return self._conv(x)
         x[:, -1] = 0.0
         y = self._conv(x)
