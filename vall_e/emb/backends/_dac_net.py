@@ -139,8 +139,8 @@ class _Snake:
         alpha = module.get_parameter("alpha").detach()[0, :, 0]
         self._alpha, self._inverse = alpha.to(device, dtype), (alpha + 1e-9).reciprocal().to(device, dtype)
 
-    def __call__(self, x: Tensor) -> Tensor:
-        return torch.addcmul(x, (x * self._alpha).sin_().square_(), self._inverse)
+    def __call__(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        return torch.addcmul(x, (x * self._alpha).sin_().square_(), self._inverse, out=out)
 
 
 class _Layer:
@@ -156,8 +156,8 @@ class _Layer:
         self.conv = None if self.up else Conv(module, dtype=dtype, device=device)
         self._out_channels = module.out_channels
 
-    def active(self, x: Tensor) -> Tensor:
-        return x if self._snake is None else self._snake(x)
+    def active(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        return x if self._snake is None else self._snake(x, out)
 
     def __call__(self, x: Tensor, padded: bool) -> Tensor:
         size = rows_per_block(self._channels, x.device)
@@ -166,21 +166,21 @@ class _Layer:
         conv, padding = self.conv, self.padding if padded else 0
         num = (x.shape[1] + 2 * padding - conv.reach) // conv.stride + 1
 
-        def work(start: int, stop: int) -> Tensor:
+        def work(start: int, stop: int, out: Tensor) -> None:
             first = start * conv.stride - padding
-            return conv(self.active(_rows(x, first, first + (stop - start - 1) * conv.stride + conv.reach)))
+            conv(self.active(_rows(x, first, first + (stop - start - 1) * conv.stride + conv.reach)), out)
 
-        return blocks(num, max(LEAST_ROWS, size // conv.stride), work, x.new_empty(len(x), num, self._out_channels))
+        return blocks(max(LEAST_ROWS, size // conv.stride), work, x.new_empty(len(x), num, self._out_channels))
 
     def _upsampled(self, x: Tensor, padded: bool, size: int) -> Tensor:
         assert self._conv is not None
         transposed = self._conv
         out = x.new_empty(len(x), x.shape[1] + 1, self.stride * self._out_channels)
 
-        def work(start: int, stop: int) -> Tensor:
-            return transposed(self.active(_rows(x, start - 1, stop))).view(len(x), stop - start, -1)
+        def work(start: int, stop: int, out: Tensor) -> None:
+            transposed(self.active(_rows(x, start - 1, stop)), out)
 
-        rows = blocks(x.shape[1] + 1, size, work, out).view(len(x), -1, self._out_channels)
+        rows = blocks(size, work, out).view(len(x), -1, self._out_channels)
         return rows[:, self.padding : rows.shape[1] - self.padding] if padded else rows
 
 
@@ -199,12 +199,12 @@ class _Residual:
         offset = 0 if padded else side
         num = x.shape[1] - 2 * offset
 
-        def work(start: int, stop: int) -> Tensor:
+        def work(start: int, stop: int, out: Tensor) -> None:
             piece = _rows(x, start + offset - side, stop + offset + side)
             inner = wide(self.wide.active(piece))
-            return point.plus(self._point.active(inner), x[:, start + offset : stop + offset])
+            point.plus(self._point.active(inner, out=inner), x[:, start + offset : stop + offset], out)
 
-        return blocks(num, rows_per_block(x.shape[2], x.device), work, x.new_empty(len(x), num, x.shape[2]))
+        return blocks(rows_per_block(x.shape[2], x.device), work, x.new_empty(len(x), num, x.shape[2]))
 
 
 class Chain:

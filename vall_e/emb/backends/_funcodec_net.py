@@ -22,6 +22,7 @@ from vall_e.emb.backends._funcodec_config import Seanet
 from vall_e.emb.backends._timeconv import Lstm, moments
 
 Pads = tuple[tuple[int, int], ...]  # (before, after) of the last axes, in their order
+_GROUP_WIDTH = 4
 
 
 class Window(Protocol):
@@ -247,6 +248,26 @@ def decoder(net: Seanet) -> nn.ModuleList:
 
 def _residuals(net: Seanet, width: int, steps: int) -> Iterator[Residual]:
     return (Residual(net, width, net.dilation_base**n, steps=steps) for n in range(net.n_residual_layers))
+
+
+def widen_groups(net: nn.Module) -> None:
+    """Puts groups of fewer than 4 channels together, with zeros where they do not meet; what they give is the same.
+
+    oneDNN convolves such groups at a fraction of its speed. A kernel of 1 is a product of matrices, which is fast.
+    """
+    for layer in net.modules():
+        if not isinstance(layer, Conv | ConvTranspose) or math.prod(layer.conv.kernel_size) == 1:
+            continue
+        conv = layer.conv
+        width = min(conv.in_channels, conv.out_channels) // conv.groups
+        together = math.gcd(conv.groups, -(-_GROUP_WIDTH // width))
+        weight = conv.weight.detach()
+        parts = weight.unflatten(0, (conv.groups // together, together, -1))
+        wide = parts.new_zeros(*parts.shape[:3], together, *parts.shape[3:])
+        for index in range(together):
+            wide[:, index, :, index] = parts[:, index]
+        conv.weight = nn.Parameter(wide.flatten(3, 4).flatten(0, 2), requires_grad=False)
+        conv.groups //= together
 
 
 def _norm(net: Seanet, channels: int, steps: int) -> Norm | None:

@@ -72,8 +72,8 @@ class _SConv:
         return y if self._norm is None else _normalised(y, self._norm)
 
     def plus(self, x: Tensor, other: Tensor) -> Tensor:
-        """Of a kernel of one row: what it gives for x, and `other` added."""
-        return self._conv.plus(x, other) if self._norm is None else other.add_(self(x, None, True))
+        """Of a kernel of one row: what it gives for x, added to `other` in place."""
+        return self._conv.plus(x, other, other) if self._norm is None else other.add_(self(x, None, True))
 
     def _padded(self, x: Tensor, state: State | None, last: bool) -> Tensor:
         extra = -x.shape[1] % self._conv.stride if last else 0

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-_CACHE_VALUES = 131_072  # float32 values of one block of rows: half a megabyte
-LEAST_ROWS = 512  # with fewer, large kernels are read from memory more often than the rows are
+_CACHE_VALUES = 393_216  # float32 values of one block of rows: a megabyte and a half
+LEAST_ROWS = 1024  # with fewer, large kernels are read from memory more often than the rows are
 _STRETCH = 256
 _PANEL = 256  # columns of a recurrent matrix that lie together: it is read faster than row by row
 _FEW_CHANNELS = 8  # below it, a product per tap is all overhead
@@ -56,38 +56,41 @@ class Conv:
         """Rows given for `length` rows."""
         return (length - self.reach) // self.stride + 1
 
-    def plus(self, x: Tensor, other: Tensor) -> Tensor:
+    def plus(self, x: Tensor, other: Tensor, out: Tensor | None = None) -> Tensor:
         """Of a kernel of one row: what it gives for x [B, n, C_in], and `other` [B, n, C_out] added."""
+        out = torch.add(other, self._bias, out=out)
         tap = self._taps[0]
         if len(x) > 1:
-            return torch.baddbmm(other, x, tap.expand(len(x), *tap.shape)).add_(self._bias)
-        return torch.addmm(other[0], x[0], tap).add_(self._bias)[None]
+            return out.baddbmm_(x, tap.expand(len(x), -1, -1))
+        out[0].addmm_(x[0], tap)
+        return out
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        """`out`: where to write what it gives, if not to memory of its own."""
         batch, length, channels = x.shape
         n, step = self.num_out(length), self.dilation
         if self._few:
             x = x.unfold(1, self.kernel, 1).transpose(2, 3).reshape(batch, n, self.kernel * channels)
         elif self.stride > 1:
             x = x[:, : length // self.stride * self.stride].reshape(batch, length // self.stride, -1)
+        if out is None:
+            out = x.new_empty(batch, n, self.out_channels)
         if batch == 1:
-            return self._one(x[0], n, step)[None]
-        out = self._bias.expand(batch, n, self.out_channels)
+            self._one(x[0], out[0], step)
+            return out
+        out.copy_(self._bias)
         for index, tap in enumerate(self._taps):
-            piece = x[:, index * step : index * step + n]
-            out = torch.baddbmm(out, piece, tap.expand(batch, *tap.shape))
+            out.baddbmm_(x[:, index * step : index * step + n], tap.expand(batch, -1, -1))
         return out
 
-    def _one(self, x: Tensor, n: int, step: int) -> Tensor:
-        out = x.new_empty(n, self.out_channels)
+    def _one(self, x: Tensor, out: Tensor, step: int) -> None:
         block = rows_per_block(max(x.shape[1], self.out_channels), x.device)
-        for start in range(0, n, block):
-            stop = min(start + block, n)
+        for start in range(0, len(out), block):
+            stop = min(start + block, len(out))
             part = out[start:stop]
             torch.addmm(self._bias, x[start:stop], self._taps[0], out=part)
             for index, tap in enumerate(self._taps[1:], 1):
                 part.addmm_(x[start + index * step : stop + index * step], tap)
-        return out
 
 
 class ConvTranspose:
@@ -107,25 +110,26 @@ class ConvTranspose:
         plain_bias = weight.new_zeros(self.out_channels) if bias is None else bias
         self._bias = plain_bias.to(device, dtype).repeat(self.stride)
 
-    def __call__(self, x: Tensor) -> Tensor:
-        batch, length, _ = x.shape
-        n = length - 1
+    def __call__(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        """`out` [B, n, stride · C_out]: where to write what it gives, if not to memory of its own."""
+        batch, n = len(x), x.shape[1] - 1
+        if out is None:
+            out = x.new_empty(batch, n, self.stride * self.out_channels)
         if batch == 1:
-            return self._one(x[0], n).view(1, n * self.stride, self.out_channels)
-        now, before = self._taps.unbind()
-        out = torch.baddbmm(self._bias.expand(batch, n, -1), x[:, 1:], now.expand(batch, *now.shape))
-        out = torch.baddbmm(out, x[:, :-1], before.expand(batch, *before.shape))
+            self._one(x[0], out[0])
+        else:
+            out.copy_(self._bias)
+            out.baddbmm_(x[:, 1:], self._taps[0].expand(batch, -1, -1))
+            out.baddbmm_(x[:, :-1], self._taps[1].expand(batch, -1, -1))
         return out.view(batch, n * self.stride, self.out_channels)
 
-    def _one(self, x: Tensor, n: int) -> Tensor:
-        out = x.new_empty(n, self.stride * self.out_channels)
+    def _one(self, x: Tensor, out: Tensor) -> None:
         block = rows_per_block(max(x.shape[1], out.shape[1]), x.device)
-        for start in range(0, n, block):
-            stop = min(start + block, n)
+        for start in range(0, len(out), block):
+            stop = min(start + block, len(out))
             part = out[start:stop]
             torch.addmm(self._bias, x[start + 1 : stop + 1], self._taps[0], out=part)
             part.addmm_(x[start:stop], self._taps[1])
-        return out
 
 
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -260,9 +264,9 @@ class Lstm:
         return [y[: len(item), lane] for lane, item in enumerate(xs)]
 
 
-def blocks(num_out: int, size: int, work: Callable[[int, int], Tensor], out: Tensor) -> Tensor:
-    """Fills out [B, num_out, C] with `work(start, stop)`, `size` rows at a time."""
-    for start in range(0, num_out, size):
-        stop = min(start + size, num_out)
-        out[:, start:stop] = work(start, stop)
+def blocks(size: int, work: Callable[[int, int, Tensor], object], out: Tensor) -> Tensor:
+    """Fills out [B, n, C], `size` rows at a time: `work(start, stop, rows)` writes the rows start..stop."""
+    for start in range(0, out.shape[1], size):
+        stop = min(start + size, out.shape[1])
+        work(start, stop, out[:, start:stop])
     return out
