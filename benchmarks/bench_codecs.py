@@ -1,6 +1,6 @@
 """Every codec against its own package: speed, exactness, what the quantiser costs.
 
-    python benchmarks/bench_codecs.py [--quick] [--threads 2] [--codecs encodec,dac] [--audio VOICES] [--markdown]
+    python benchmarks/bench_codecs.py [--quick | --speed] [--threads 2] [--codecs encodec,dac] [--markdown]
 
 Random weights of the published sizes (codec_cases.py): speed does not depend on the numbers, and the share of codes
 that differ is that of a hard case. Both sides run in this process on the same items, in turns: the package file by
@@ -32,6 +32,7 @@ from vall_e.emb.qnt import Codec
 
 CLOCK: Callable[[], float] = time.perf_counter
 ALIKE = 1e-9  # relative: what float64 can't tell apart
+LOW_PRECISION_S = 0.8  # a CPU takes a hundred times as long in float16
 
 
 def speech(root: Path, seconds: float, rate_hz: int = 24_000) -> np.ndarray:
@@ -228,7 +229,7 @@ def exactness(case: Case, codec: Codec, package: Package | None, items: list[np.
             found.package_exact = differ(theirs[-2:-1], [exact])
 
 
-def on_cpu(case: Case, codec: Codec, items: list[np.ndarray], turns: int, piece_s: float) -> Found:
+def on_cpu(case: Case, codec: Codec, items: list[np.ndarray], turns: int, piece_s: float, speed_only: bool) -> Found:
     package, found = case.package(), Found(case.name)
     rate_hz = codec.spec.sample_rate_hz
     seconds = sum(map(len, items)) / rate_hz
@@ -247,13 +248,16 @@ def on_cpu(case: Case, codec: Codec, items: list[np.ndarray], turns: int, piece_
         found.decode = speed(works, turns, seconds)
         if package is not None:
             found.sound = off_peak(codec.decode(codes), [package.decode(item) for item in codes])
+    if speed_only:
+        print(line(found), flush=True)
+        return found
     if case.encodes:
         long = np.resize(np.concatenate(items), int(piece_s * rate_hz))
         exactness(case, codec, package, [*items, long], found)
         if case.pieces is not None:
             pieced, whole = (make().encode([long]) for make in case.pieces)
             found.pieces = differ(pieced, whole)
-    found.low = low_precision(case, codec, package, items[0])
+    found.low = low_precision(case, codec, package, items[0][: int(LOW_PRECISION_S * rate_hz)])
     print(line(found), flush=True)
     return found
 
@@ -283,6 +287,7 @@ def on_cuda(case: Case, on_cpu: Codec, items: list[np.ndarray], turns: int) -> N
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="little audio, one turn")
+    parser.add_argument("--speed", action="store_true", help="leave out what is not about time")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--audio", type=Path, default=REPOSITORY / "data" / "demo" / "voices")
     parser.add_argument("--codecs", default=",".join(codec_cases.NAMES), help="some of them")
@@ -311,7 +316,7 @@ def main() -> None:
                 lengths = [int(rate_hz * item_s * part) for part in np.linspace(0.4, 1.0, count)]
                 own = audio.resample(sound[: int(24_000 * 40)], 24_000, rate_hz)
                 items = [own[index * rate_hz :][:length] for index, length in enumerate(lengths)]
-                all_found.append(on_cpu(case, codec, items, turns, piece_s))
+                all_found.append(on_cpu(case, codec, items, turns, piece_s, args.speed))
                 if torch.cuda.is_available():
                     on_cuda(case, codec, items * (4 if args.quick else 32), turns)
     if args.markdown:

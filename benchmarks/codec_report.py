@@ -41,11 +41,12 @@ def line(found: Found) -> str:
                 f"(by turn {figures['low']:.2f}–{figures['high']:.2f}), one by one {figures['package/alone']:.2f}"
             )
     if found.encode:
-        parts.append(f"quantiser {found.quantizer:.1%}; entries in use at level 1: {found.entries:.0f}")
+        parts.append(f"quantiser {found.quantizer:.1%}")
         shares = {"batch/alone": found.batch, "pieces/whole": found.pieces, "package": found.package}
         shares |= {"float64": found.exact, "package/float64": found.package_exact}
         known = [f"{name} {value:.4%}" for name, value in shares.items() if not np.isnan(value)]
-        parts.append(f"codes that differ: {', '.join(known)}")
+        if known:
+            parts.append(f"codes that differ: {', '.join(known)}; entries in use at level 1: {found.entries:.0f}")
         if found.nearer[1]:
             parts.append(f"of the frames whose codes differ from the package's, nearer or equal: {_of(found.nearer)}")
     if not np.isnan(found.sound):

@@ -61,7 +61,7 @@ def _quantize_chunk(x: Tensor, codebooks: Tensor) -> Tensor:
 
 
 def _nearest(x: Tensor, codebook: Tensor) -> tuple[Tensor, Tensor]:
-    """Of each row of x [n, D] the index of the nearest row of codebook [C, D], int64 [n], and what it leaves, [n, D]."""
+    """(index of the row of codebook [C, D] nearest to each row of x [n, D], int64 [n]; what it leaves, [n, D])."""
     size, width = codebook.shape
     # |x|^2 is the same for every entry, so it can't change the order
     rough = torch.addmm(codebook.square().sum(1), x, codebook.T, alpha=-2.0)
