@@ -12,12 +12,13 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vall_e.emb.backends import _timeconv
 from vall_e.emb.backends._funcodec_config import Seanet
 from vall_e.emb.backends._timeconv import Lstm, moments
 
@@ -53,7 +54,8 @@ class Norm(nn.GroupNorm):
     def run(self, x: Tensor, window: Window | None) -> Tensor:
         if window is not None:
             return window.normalize(self, x)
-        return self.applied(*moments(x.reshape(self.num_groups, -1)), x)
+        one = x.transpose(1, 2) if self.num_groups == 1 and x.ndim == 3 else x  # as it lies, so that it isn't copied
+        return self.applied(*moments(one.reshape(self.num_groups, -1)), x)
 
     def applied(self, mean: Tensor, variance: Tensor, x: Tensor) -> Tensor:
         """`x` [1, C, …] normed by the moments [groups] of the whole of which it may be a window."""
@@ -84,19 +86,23 @@ class Conv(Layer):
         stride = stride or (1,) * len(kernel)
         dilation = dilation or (1,) * len(kernel)
         kind = nn.Conv1d if len(kernel) == 1 else nn.Conv2d
-        self.conv = kind(in_channels, out_channels, kernel, stride, dilation=dilation, groups=groups)  # type: ignore[arg-type]
+        self.conv: Any = kind(in_channels, out_channels, kernel, stride, dilation=dilation, groups=groups)  # type: ignore[arg-type]
         self.norm = _norm(net, out_channels, steps // stride[-1])
         self.causal, self.is_2d, self.alpha = net.causal, net.is_2d and len(kernel) == 2, net.alpha if act else None
         self.totals = tuple((k - 1) * d - (s - 1) for k, s, d in zip(kernel, stride, dilation, strict=True))
         self.span, self.stride = (kernel[-1] - 1) * dilation[-1] + 1, stride[-1]
         self.is_pointwise = max(kernel) == max(stride) == 1
+        self.in_rows = False  # see `prepare`
         self.steps, self.steps_in = steps // stride[-1], steps
         self.reach = (self.span + self.stride) / steps
 
     def forward(self, x: Tensor, window: Window | None = None) -> Tensor:
         whole = x.shape[-1] if window is None else window.whole_length(self.steps_in)
         x = padded(x, self._pads(x.shape[-1], whole), self.alpha)
-        y = self._pointwise(x) if self.is_pointwise else self.conv(x)
+        if self.in_rows:
+            y = self.conv(x.transpose(1, 2).contiguous()).transpose(1, 2)
+        else:
+            y = self._pointwise(x) if self.is_pointwise else self.conv(x)
         return y if self.norm is None else self.norm.run(y, window)
 
     def _pointwise(self, x: Tensor) -> Tensor:
@@ -136,7 +142,8 @@ class ConvTranspose(Layer):
         super().__init__()
         kind = nn.ConvTranspose1d if len(stride) == 1 else nn.ConvTranspose2d
         kernel = tuple(2 * n for n in stride)
-        self.conv = kind(in_channels, out_channels, kernel, stride, groups=groups)  # type: ignore[arg-type]
+        self.conv: Any = kind(in_channels, out_channels, kernel, stride, groups=groups)  # type: ignore[arg-type]
+        self.in_rows = False  # see `prepare`
         self.norm = _norm(net, out_channels, steps * stride[-1])
         self.alpha, self.steps, self.reach = net.alpha, steps * stride[-1], 2.0 / steps
         right = math.ceil(stride[-1] * net.trim_right_ratio) if net.causal else stride[-1] // 2
@@ -144,7 +151,12 @@ class ConvTranspose(Layer):
         self.cuts = tuple(cuts)
 
     def forward(self, x: Tensor, window: Window | None = None) -> Tensor:
-        y = self.conv(F.elu(x, self.alpha))
+        if self.in_rows:
+            y = padded(x, ((1, 1),), self.alpha)
+            y[..., 0] = y[..., -1] = 0.0
+            y = self.conv(y.transpose(1, 2).contiguous()).transpose(1, 2)
+        else:
+            y = self.conv(F.elu(x, self.alpha))
         if self.norm is not None:  # before the trim, so what is trimmed counts in the statistics
             y = self.norm.run(y, window)
         for axis, (before, after) in enumerate(self.cuts, start=y.ndim - len(self.cuts)):
@@ -250,24 +262,39 @@ def _residuals(net: Seanet, width: int, steps: int) -> Iterator[Residual]:
     return (Residual(net, width, net.dilation_base**n, steps=steps) for n in range(net.n_residual_layers))
 
 
-def widen_groups(net: nn.Module) -> None:
-    """Puts groups of fewer than 4 channels together, with zeros where they do not meet; what they give is the same.
+def prepare(net: nn.Module) -> bool:
+    """Makes the convolutions fast, once they are loaded and in their place; what they give changes by rounding only.
 
-    oneDNN convolves such groups at a fraction of its speed. A kernel of 1 is a product of matrices, which is fast.
+    In time alone they become products of rows, and what they give lies time-major. Over a spectrum, groups of fewer
+    than 4 channels are put together, with zeros where they do not meet: oneDNN is several times slower on them.
+
+    Returns:
+        Whether all of them became products.
     """
-    for layer in net.modules():
-        if not isinstance(layer, Conv | ConvTranspose) or math.prod(layer.conv.kernel_size) == 1:
-            continue
+    layers = [layer for layer in net.modules() if isinstance(layer, Conv | ConvTranspose)]
+    for layer in layers:
         conv = layer.conv
-        width = min(conv.in_channels, conv.out_channels) // conv.groups
-        together = math.gcd(conv.groups, -(-_GROUP_WIDTH // width))
-        weight = conv.weight.detach()
-        parts = weight.unflatten(0, (conv.groups // together, together, -1))
-        wide = parts.new_zeros(*parts.shape[:3], together, *parts.shape[3:])
-        for index in range(together):
-            wide[:, index, :, index] = parts[:, index]
-        conv.weight = nn.Parameter(wide.flatten(3, 4).flatten(0, 2), requires_grad=False)
-        conv.groups //= together
+        if isinstance(conv, nn.Conv2d):
+            _widen_groups(conv)
+        elif _timeconv.fits(conv):
+            kind: Any = _timeconv.Conv if isinstance(conv, nn.Conv1d) else _timeconv.ConvTranspose
+            del layer.conv  # nothing but a module can replace a module
+            layer.conv = kind(conv, dtype=conv.weight.dtype, device=str(conv.weight.device))
+            layer.in_rows = True
+    return all(layer.in_rows for layer in layers)
+
+
+def _widen_groups(conv: nn.Conv2d) -> None:
+    if math.prod(conv.kernel_size) == 1:
+        return  # a product of matrices, which is fast
+    width = min(conv.in_channels, conv.out_channels) // conv.groups
+    together = math.gcd(conv.groups, -(-_GROUP_WIDTH // width))
+    parts = conv.weight.detach().unflatten(0, (conv.groups // together, together, -1))
+    wide = parts.new_zeros(*parts.shape[:3], together, *parts.shape[3:])
+    for index in range(together):
+        wide[:, index, :, index] = parts[:, index]
+    conv.weight = nn.Parameter(wide.flatten(3, 4).flatten(0, 2), requires_grad=False)
+    conv.groups //= together
 
 
 def _norm(net: Seanet, channels: int, steps: int) -> Norm | None:
@@ -292,7 +319,8 @@ def padded(x: Tensor, pads: Pads, alpha: float | None = None) -> Tensor:
             y = y.narrow(axis, 0, y.shape[axis] - n)
         return y
     whole = [before + size + after for (before, after), size in zip(pads, sizes, strict=True)]
-    y = x.new_empty(*x.shape[: -len(pads)], *whole)
+    shape = *x.shape[: -len(pads)], *whole
+    y = x.new_empty(shape) if x.ndim > 3 else x.new_empty(shape[0], shape[2], shape[1]).transpose(1, 2)
     inner = y
     for axis, ((before, _), size) in enumerate(zip(pads, sizes, strict=True), start=y.ndim - len(pads)):
         inner = inner.narrow(axis, before, size)

@@ -99,7 +99,6 @@ def networks(model: Model, state: dict[str, Tensor], path: Path) -> tuple[nn.Mod
         except (RuntimeError, TypeError, AttributeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise BackendError(f"funcodec: {path} does not fit its {FILES[0]}, {name[:-1]}: {reason}") from None
-        build.widen_groups(net)
     return nets
 
 

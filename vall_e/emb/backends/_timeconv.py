@@ -29,18 +29,30 @@ def plain_weights(module: nn.Module) -> tuple[Tensor, Tensor | None]:
     return layer.weight.detach(), None if layer.bias is None else layer.bias.detach()
 
 
+def fits(module: nn.Module) -> bool:
+    """True of what `Conv` (a stride of which the kernel is a multiple) or `ConvTranspose` (half the kernel) can be."""
+    if isinstance(module, nn.ConvTranspose1d):
+        regular = module.kernel_size[0] == 2 * module.stride[0] and module.dilation[0] == 1
+    elif isinstance(module, nn.Conv1d):
+        stride = module.stride[0]
+        regular = module.kernel_size[0] % stride == 0 and (stride == 1 or module.dilation[0] == 1)
+    else:
+        return False
+    return regular and module.groups == 1
+
+
 def rows_per_block(channels: int, device: torch.device) -> int:
     """How many rows of `channels` values to work on at once; on an accelerator all of them."""
     return max(LEAST_ROWS, _CACHE_VALUES // channels) if device.type == "cpu" else 1 << 40
 
 
 class Conv:
-    """A valid convolution: [B, T, C_in] → [B, n, C_out]. With a stride, the kernel is a multiple of it."""
+    """A valid convolution: [B, T, C_in] → [B, n, C_out]."""
 
     def __init__(self, module: nn.Conv1d, *, dtype: torch.dtype, device: str) -> None:
         weight, bias = plain_weights(module)
         self.kernel, self.stride, self.dilation = module.kernel_size[0], module.stride[0], module.dilation[0]
-        if self.kernel % self.stride or (self.stride > 1 and self.dilation > 1) or module.groups != 1:
+        if not fits(module):
             raise ValueError(f"not a convolution that these networks have: {module}")
         self.reach = (self.kernel - 1) * self.dilation + 1
         out_channels, in_channels, _ = weight.shape
@@ -94,7 +106,7 @@ class Conv:
 
 
 class ConvTranspose:
-    """A transposed convolution whose kernel is twice its stride: [B, n + 1, C_in] → [B, n · stride, C_out].
+    """A transposed convolution: [B, n + 1, C_in] → [B, n · stride, C_out].
 
     Row 0 is the row before the first one to give sound; a zero row where there is none.
     """
@@ -102,7 +114,7 @@ class ConvTranspose:
     def __init__(self, module: nn.ConvTranspose1d, *, dtype: torch.dtype, device: str) -> None:
         weight, bias = plain_weights(module)  # [C_in, C_out, k]
         self.stride = module.stride[0]
-        if module.kernel_size[0] != 2 * self.stride or module.groups != 1 or module.dilation[0] != 1:
+        if not fits(module):
             raise ValueError(f"not a transposed convolution that these networks have: {module}")
         in_channels, self.out_channels, _ = weight.shape
         taps = weight.permute(0, 2, 1).reshape(in_channels, 2, self.stride * self.out_channels)

@@ -64,14 +64,16 @@ class FuncodecCodec:
         num_levels = _levels(self._model, num_levels, bit_width)
         import torch
 
+        from vall_e.emb.backends._funcodec_net import prepare
         from vall_e.emb.backends._timeconv import Lstm
 
         prepare_device("funcodec", device)
         self._device, self._dtype = device, getattr(torch, dtype)
         state = checkpoint.read_state(path)
         self._encoder, self._decoder = checkpoint.networks(self._model, state, path)
+        self._in_rows = True
         for net in (self._encoder, self._decoder):
-            net.eval().requires_grad_(False).to(device, self._dtype)
+            self._in_rows &= prepare(net.eval().requires_grad_(False).to(device, self._dtype))
         self._codebooks = checkpoint.codebooks(self._model, state, path)[:num_levels].to(device)
         self._lanes = Lstm.LANES if torch.device(device).type == "cpu" else Lstm.LANES_ON_DEVICE
         self._maps = checkpoint.projections(self._model, state, path, device)
@@ -127,7 +129,7 @@ class FuncodecCodec:
         """oneDNN (torch 2.13, CPU) convolves 16 channels by a kernel of 8 wrongly in bfloat16 and float16."""
         import torch
 
-        if self._dtype == torch.float32:
+        if self._dtype == torch.float32 or self._in_rows:
             return contextlib.nullcontext()
         kernels: contextlib.AbstractContextManager[None] = torch.backends.mkldnn.flags(enabled=False)
         return kernels
