@@ -23,7 +23,7 @@ from vall_e.emb.backends._funcodec_config import Seanet
 from vall_e.emb.backends._timeconv import Lstm, moments
 
 Pads = tuple[tuple[int, int], ...]  # (before, after) of the last axes, in their order
-_GROUP_WIDTH = 4
+_GROUP_WIDTH = 4  # channels; oneDNN is several times slower on groups of fewer
 
 
 class Window(Protocol):
@@ -265,8 +265,8 @@ def _residuals(net: Seanet, width: int, steps: int) -> Iterator[Residual]:
 def prepare(net: nn.Module) -> bool:
     """Makes the convolutions fast, once they are loaded and in their place; what they give changes by rounding only.
 
-    In time alone they become products of rows, and what they give lies time-major. Over a spectrum, groups of fewer
-    than 4 channels are put together, with zeros where they do not meet: oneDNN is several times slower on them.
+    In time alone they become products of rows, and what they give lies time-major. Over a spectrum, narrow groups are
+    put together, with zeros where they do not meet; transposed ones stay as they are, as that makes them slower.
 
     Returns:
         Whether all of them became products.

@@ -11,7 +11,6 @@ from torch import Tensor
 
 _CHUNK_VALUES = 1 << 20  # bounds the [frames, C] table of rough distances: 4 MB, which a processor's cache holds
 _CHUNK_VALUES_ON_DEVICE = 1 << 26
-_PAIR_VALUES = 1 << 22  # bounds what is compared in float64 at once, where every entry is as near as every other
 
 
 def quantize(x: Tensor, codebooks: Tensor) -> Tensor:
@@ -27,9 +26,8 @@ def quantize(x: Tensor, codebooks: Tensor) -> Tensor:
     if x.ndim != 2 or codebooks.ndim != 3 or x.shape[1] != codebooks.shape[2]:
         raise ValueError(f"expected frames [N, D] and codebooks [K, C, D], got {[*x.shape]} and {[*codebooks.shape]}")
     values = _CHUNK_VALUES if x.device.type == "cpu" else _CHUNK_VALUES_ON_DEVICE
-    parts, codebooks = x.float().split(max(1, values // codebooks.shape[1])), codebooks.float()
-    squares = codebooks.square().sum(2)
-    return torch.cat([_quantize_chunk(part, codebooks, squares) for part in parts], dim=1)
+    parts = x.float().split(max(1, values // codebooks.shape[1]))
+    return torch.cat([_quantize_chunk(part, codebooks.float()) for part in parts], dim=1)
 
 
 def dequantize(codes: Tensor, codebooks: Tensor) -> Tensor:
@@ -53,46 +51,46 @@ def dequantize(codes: Tensor, codebooks: Tensor) -> Tensor:
     return total
 
 
-def _quantize_chunk(x: Tensor, codebooks: Tensor, squares: Tensor) -> Tensor:
-    """float32 [n, D], [K, C, D] and the entries' squared lengths [K, C] -> int64 [K, n]."""
+def _quantize_chunk(x: Tensor, codebooks: Tensor) -> Tensor:
+    """float32 [n, D] and [K, C, D] -> int64 [K, n]."""
     codes = []
-    for codebook, square in zip(codebooks, squares, strict=True):
-        indices, x = _nearest(x, codebook, square)
+    for codebook in codebooks:
+        indices, x = _nearest(x, codebook)
         codes.append(indices)
     return torch.stack(codes)
 
 
-def _nearest(x: Tensor, codebook: Tensor, square: Tensor) -> tuple[Tensor, Tensor]:
+def _nearest(x: Tensor, codebook: Tensor) -> tuple[Tensor, Tensor]:
     """Index of the row of codebook [C, D] nearest to each row of x [n, D], int64 [n], and what it leaves, [n, D]."""
+    size, width = codebook.shape
     # |x|^2 is the same for every entry, so it can't change the order
-    rough = torch.addmm(square, x, codebook.T, alpha=-2.0)
+    rough = torch.addmm(codebook.square().sum(1), x, codebook.T, alpha=-2.0)
     indices = _lowest(rough)
-    first = rough.gather(1, indices[:, None])
-    others = rough.scatter_(1, indices[:, None], torch.inf)
-    # What rounding can add to a rough distance, by the usual bound on a sum of products. The nearest entry is no
-    # farther from x than the one found, hence no longer than `reach`. Where the sum could have hidden it, look on.
-    rest, length = x - codebook[indices], x.norm(dim=1)
-    reach = length + rest.norm(dim=1)
-    error = (codebook.shape[1] + 8) * torch.finfo(torch.float32).eps / 2 * reach * (reach + 2 * length)
-    limit = first + 2 * error[:, None]
-    doubtful = (others.amin(1, keepdim=True) <= limit).nonzero()[:, 0]
-    size = max(1, _PAIR_VALUES // codebook.numel())
-    for start in range(0, len(doubtful), size):
-        rows = doubtful[start : start + size]
-        near = (others[rows] <= limit[rows]).scatter_(1, indices[rows, None], True)
-        indices[rows] = _nearest_in_float64(x[rows].double(), codebook, near)
-        rest[rows] = x[rows] - codebook[indices[rows]]
+    rest = x - codebook[indices]
+    if size > 1:
+        first = rough.gather(1, indices[:, None])[:, 0]
+        second = rough.scatter_(1, indices[:, None], torch.inf).amin(1)
+        # What rounding can add to a rough distance, by the usual bound on a sum of products. The nearest entry is no
+        # farther from x than the one found, hence no longer than `reach`. Where the sum could have hidden it, look on.
+        length, distance = x.norm(dim=1), rest.norm(dim=1)
+        reach = length + distance
+        error = (width + 8) * torch.finfo(torch.float32).eps / 2 * reach * (reach + 2 * length)
+        doubtful = (second <= first + 2 * error).nonzero()[:, 0]
+        if len(doubtful):
+            indices[doubtful] = _nearest_in_float64(x[doubtful].double(), codebook.double())
+            rest[doubtful] = x[doubtful] - codebook[indices[doubtful]]
     return indices, rest
 
 
-def _nearest_in_float64(x: Tensor, codebook: Tensor, near: Tensor) -> Tensor:
-    """As `_nearest`, among the entries that are near each row, bool [n, C]; the lowest index wins a tie."""
-    rows, entries = near.nonzero(as_tuple=True)
-    distances = torch.full(near.shape, torch.inf, dtype=torch.float64, device=x.device)
-    distances[rows, entries] = (x[rows] - codebook[entries]).square().sum(1)
-    return _lowest(distances)
-
-
 def _lowest(x: Tensor) -> Tensor:
-    """Index of the lowest number of each row [n, C], int64 [n]; torch's own is many times slower on a CPU."""
+    """Index of the first lowest of each row [n, C], int64 [n]; torch's own is many times slower on a CPU."""
     return torch.from_numpy(x.detach().numpy().argmin(1)) if x.device.type == "cpu" else x.argmin(1)
+
+
+def _nearest_in_float64(x: Tensor, codebook: Tensor) -> Tensor:
+    """As `_nearest`, of float64: the lowest index among all that even float64 can't tell apart."""
+    rough = torch.addmm(codebook.square().sum(1), x, codebook.T, alpha=-2.0)
+    reach = x.norm(dim=1) + codebook.norm(dim=1).max()
+    error = (x.shape[1] + 4) * torch.finfo(torch.float64).eps * reach.square()
+    farther = rough > (rough.amin(1) + 2 * error)[:, None]
+    return _lowest(farther.view(torch.uint8))

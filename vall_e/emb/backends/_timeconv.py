@@ -30,7 +30,7 @@ def plain_weights(module: nn.Module) -> tuple[Tensor, Tensor | None]:
 
 
 def fits(module: nn.Module) -> bool:
-    """True of what `Conv` (a stride of which the kernel is a multiple) or `ConvTranspose` (half the kernel) can be."""
+    """Whether `Conv`, or of a kernel of two strides `ConvTranspose`, can stand for it."""
     if isinstance(module, nn.ConvTranspose1d):
         regular = module.kernel_size[0] == 2 * module.stride[0] and module.dilation[0] == 1
     elif isinstance(module, nn.Conv1d):
