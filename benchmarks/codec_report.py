@@ -74,8 +74,8 @@ def ratio(figures: Mapping[str, float], key: str) -> str:
     return f"{figures[key]:.2f}" if key in figures else "–"
 
 
-def markdown(all_found: Sequence[Found]) -> str:
-    """Both tables of docs/codecs.md."""
+def markdown(all_found: Sequence[Found], *, speed_only: bool) -> str:
+    """The tables of docs/codecs.md, or the first of them."""
     head = ["codec", "encode: real time ×", "÷ package", "one by one", "quantiser"]
     fast = table(
         [*head, "decode: real time ×", "÷ package", "one by one"],
@@ -91,6 +91,8 @@ def markdown(all_found: Sequence[Found]) -> str:
             for found in all_found
         ],
     )
+    if speed_only:
+        return fast
     lows = [[f"{share(f.low[d]['level 1'])} / {share(f.low[d]['all'])}" if "all" in f.low.get(d, {}) else "–"
              for d in ("bfloat16", "float16")] for f in all_found]  # fmt: skip
     head = ["codec", "batch / alone", "pieces / whole", "package", "nearer or equal", "float64: ours", "package"]

@@ -118,14 +118,15 @@ def test_bit_width_it_has_not(folders: dict[str, Path], bits: int) -> None:
         FuncodecCodec(weights=folders["time_ds320"], bit_width=bits)
 
 
-def test_lower_precision_runs(folders: dict[str, Path], speech: np.ndarray) -> None:
-    exact, rough = (FuncodecCodec(weights=folders["time_ds320"], dtype=dtype) for dtype in ("float32", "bfloat16"))
+@pytest.mark.parametrize("kind", ["time_ds320", "mag_phase"])
+def test_lower_precision_runs(folders: dict[str, Path], kind: str, speech: np.ndarray) -> None:
+    exact, rough = (FuncodecCodec(weights=folders[kind], dtype=dtype) for dtype in ("float32", "bfloat16"))
     (codes,), (near) = exact.encode([speech[:16_000]]), rough.encode([speech[:16_000]])[0]
     assert near.shape == codes.shape
-    assert (codes[0] == near[0]).mean() > 0.9
+    assert (codes[0] == near[0]).mean() > (0.9 if kind == "time_ds320" else 0.8)  # angles turn on little
     assert rough.decode([codes])[0].dtype == np.float32
     with pytest.raises(UsageError, match="dtype"):
-        FuncodecCodec(weights=folders["time_ds320"], dtype="int8")
+        FuncodecCodec(weights=folders[kind], dtype="int8")
 
 
 def test_path_of_the_weights_themselves(folders: dict[str, Path]) -> None:

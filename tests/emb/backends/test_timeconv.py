@@ -1,10 +1,11 @@
-"""Convolutions as products of rows against torch's own, in float64, where only a mistake is larger than rounding."""
+"""Convolutions as products of rows against torch's own, and networks of them whole and block by block."""
 
 from __future__ import annotations
 
 import copy
 from pathlib import Path
 
+import codec_models
 import funcodec_models
 import pytest
 import torch
@@ -13,7 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from vall_e.emb.backends import _dac_net, _timeconv
 from vall_e.emb.backends import _funcodec_net as net
+from vall_e.emb.backends._dac_net import Chain, DacConfig, DacWeights
 from vall_e.emb.backends._funcodec_config import read_config
 from vall_e.emb.backends._timeconv import LEAST_ROWS, Conv, ConvTranspose, fits
 
@@ -51,6 +54,9 @@ def test_a_convolution_is_torchs(data: st.DataObject) -> None:
     if kernel == 1:
         other = rows(*want.shape)
         torch.testing.assert_close(conv.plus(x, other), want + other)
+        conv.plus(x, other, room[:, 1:-1])
+        torch.testing.assert_close(room[:, 1:-1], want + other)
+        torch.testing.assert_close(conv.plus(x, other, other), room[:, 1:-1])  # in place
 
 
 @settings(max_examples=40, deadline=None)
@@ -78,7 +84,9 @@ def test_more_rows_than_a_block_holds() -> None:
         nn.Conv1d(4, 4, 3, 2),
         nn.Conv1d(4, 4, 4, 2, dilation=2),
         nn.Conv1d(4, 4, 3, groups=2),
+        nn.Conv1d(4, 4, 3, padding=1),
         nn.ConvTranspose1d(4, 4, 3, 2),
+        nn.ConvTranspose1d(4, 4, 4, 2, padding=1),
         nn.Conv2d(4, 4, 3),
     ],
 )
@@ -87,6 +95,24 @@ def test_what_does_not_fit_is_refused(module: nn.Module) -> None:
     kind = ConvTranspose if isinstance(module, nn.ConvTranspose1d) else Conv
     with pytest.raises(ValueError, match="that these networks have"):
         kind(module, **WHERE)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("padded", [True, False])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_dacs_networks_give_the_same_block_by_block(batch: int, padded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = DacConfig.from_kwargs(codec_models.dac_config(16_000))
+    torch.manual_seed(0)
+    weights = DacWeights(config).eval().requires_grad_(False)
+    encoder, decoder = (Chain(part, **WHERE) for part in (weights.encoder.block, weights.decoder.model))
+    x = rows(batch, 60 * config.hop, 1)
+    latents = encoder(x, padded=padded)
+    sound = decoder(latents, padded=padded)
+    assert sound.numel()
+    for module in (_timeconv, _dac_net):
+        monkeypatch.setattr(module, "LEAST_ROWS", 5)
+        monkeypatch.setattr(module, "rows_per_block", lambda channels, device: 7 + 4096 // channels)
+    torch.testing.assert_close(encoder(x, padded=padded), latents)
+    torch.testing.assert_close(decoder(latents, padded=padded), sound)
 
 
 def _groups(layers: nn.Module) -> int:
@@ -103,7 +129,7 @@ def test_funcodecs_networks_are_prepared_without_changing_what_they_give(kind: s
         plain = layers.eval().requires_grad_(False)
         fast = copy.deepcopy(plain)
         assert net.prepare(fast) == (kind in funcodec_models.SEANET_KINDS)
-        if kind == "mag_phase" and start is not None:
+        if kind == "mag_phase":
             assert _groups(fast) < _groups(plain)  # else nothing is proved here
         for length in (1, 7, 40):
             if start is None:

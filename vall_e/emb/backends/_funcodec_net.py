@@ -54,7 +54,7 @@ class Norm(nn.GroupNorm):
     def run(self, x: Tensor, window: Window | None) -> Tensor:
         if window is not None:
             return window.normalize(self, x)
-        one = x.transpose(1, 2) if self.num_groups == 1 and x.ndim == 3 else x  # as it lies, so that it isn't copied
+        one = x if self.num_groups > 1 or x.is_contiguous() else x.mT  # as it lies, so that it isn't copied
         return self.applied(*moments(one.reshape(self.num_groups, -1)), x)
 
     def applied(self, mean: Tensor, variance: Tensor, x: Tensor) -> Tensor:
@@ -98,9 +98,9 @@ class Conv(Layer):
 
     def forward(self, x: Tensor, window: Window | None = None) -> Tensor:
         whole = x.shape[-1] if window is None else window.whole_length(self.steps_in)
-        x = padded(x, self._pads(x.shape[-1], whole), self.alpha)
+        x = padded(x, self._pads(x.shape[-1], whole), self.alpha, self.in_rows)
         if self.in_rows:
-            y = self.conv(x.transpose(1, 2).contiguous()).transpose(1, 2)
+            y = self.conv(x.mT.contiguous()).mT
         else:
             y = self._pointwise(x) if self.is_pointwise else self.conv(x)
         return y if self.norm is None else self.norm.run(y, window)
@@ -152,9 +152,9 @@ class ConvTranspose(Layer):
 
     def forward(self, x: Tensor, window: Window | None = None) -> Tensor:
         if self.in_rows:
-            y = padded(x, ((1, 1),), self.alpha)
+            y = padded(x, ((1, 1),), self.alpha, self.in_rows)
             y[..., 0] = y[..., -1] = 0.0
-            y = self.conv(y.transpose(1, 2).contiguous()).transpose(1, 2)
+            y = self.conv(y.mT.contiguous()).mT
         else:
             y = self.conv(F.elu(x, self.alpha))
         if self.norm is not None:  # before the trim, so what is trimmed counts in the statistics
@@ -263,10 +263,10 @@ def _residuals(net: Seanet, width: int, steps: int) -> Iterator[Residual]:
 
 
 def prepare(net: nn.Module) -> bool:
-    """Makes the convolutions fast, once they are loaded and in their place; what they give changes by rounding only.
+    """Makes the convolutions fast on a CPU, once they are loaded and there; what they give changes by rounding only.
 
-    In time alone they become products of rows, and what they give lies time-major. Over a spectrum, narrow groups are
-    put together, with zeros where they do not meet; transposed ones stay as they are, as that makes them slower.
+    In time alone those without groups become products of rows, and what they give lies time-major. Over a spectrum,
+    narrow groups are put together, with zeros where they do not meet; transposed ones stay, as it makes them slower.
 
     Returns:
         Whether all of them became products.
@@ -274,12 +274,14 @@ def prepare(net: nn.Module) -> bool:
     layers = [layer for layer in net.modules() if isinstance(layer, Conv | ConvTranspose)]
     for layer in layers:
         conv = layer.conv
+        if conv.weight.device.type != "cpu":
+            return False
         if isinstance(conv, nn.Conv2d):
             _widen_groups(conv)
         elif _timeconv.fits(conv):
             kind: Any = _timeconv.Conv if isinstance(conv, nn.Conv1d) else _timeconv.ConvTranspose
             del layer.conv  # nothing but a module can replace a module
-            layer.conv = kind(conv, dtype=conv.weight.dtype, device=str(conv.weight.device))
+            layer.conv = kind(conv, dtype=conv.weight.dtype, device="cpu")
             layer.in_rows = True
     return all(layer.in_rows for layer in layers)
 
@@ -305,8 +307,11 @@ def _norm(net: Seanet, channels: int, steps: int) -> Norm | None:
     return norm
 
 
-def padded(x: Tensor, pads: Pads, alpha: float | None = None) -> Tensor:
-    """[ELU and] reflection of the last axes; one too short to reflect is lengthened by zeros first, as in EnCodec."""
+def padded(x: Tensor, pads: Pads, alpha: float | None, in_rows: bool) -> Tensor:
+    """[ELU and] reflection of the last axes; one too short to reflect is lengthened by zeros first, as in EnCodec.
+
+    `in_rows`: what is made of [1,C,T] lies time-major.
+    """
     sizes = x.shape[-len(pads) :]
     short = [max(0, max(pair) + 1 - size) for pair, size in zip(pads, sizes, strict=True)]
     if not any(map(any, pads)):
@@ -320,7 +325,7 @@ def padded(x: Tensor, pads: Pads, alpha: float | None = None) -> Tensor:
         return y
     whole = [before + size + after for (before, after), size in zip(pads, sizes, strict=True)]
     shape = *x.shape[: -len(pads)], *whole
-    y = x.new_empty(shape) if x.ndim > 3 else x.new_empty(shape[0], shape[2], shape[1]).transpose(1, 2)
+    y = x.new_empty(shape[0], shape[2], shape[1]).mT if in_rows else x.new_empty(shape)
     inner = y
     for axis, ((before, _), size) in enumerate(zip(pads, sizes, strict=True), start=y.ndim - len(pads)):
         inner = inner.narrow(axis, before, size)

@@ -30,15 +30,16 @@ def plain_weights(module: nn.Module) -> tuple[Tensor, Tensor | None]:
 
 
 def fits(module: nn.Module) -> bool:
-    """Whether `Conv`, or of a kernel of two strides `ConvTranspose`, can stand for it."""
-    if isinstance(module, nn.ConvTranspose1d):
-        regular = module.kernel_size[0] == 2 * module.stride[0] and module.dilation[0] == 1
-    elif isinstance(module, nn.Conv1d):
-        stride = module.stride[0]
-        regular = module.kernel_size[0] % stride == 0 and (stride == 1 or module.dilation[0] == 1)
-    else:
+    """Whether it is what `Conv` (a kernel of whole strides) or `ConvTranspose` (a kernel of two strides) stands for.
+
+    No groups, no padding, and a dilation only without a stride.
+    """
+    if not isinstance(module, nn.Conv1d | nn.ConvTranspose1d) or module.groups != 1 or module.padding != (0,):
         return False
-    return regular and module.groups == 1
+    (kernel,), (stride,), (dilation,) = module.kernel_size, module.stride, module.dilation
+    if isinstance(module, nn.ConvTranspose1d):
+        return kernel == 2 * stride and dilation == 1 and module.output_padding == (0,)
+    return kernel % stride == 0 and (stride == 1 or dilation == 1)
 
 
 def rows_per_block(channels: int, device: torch.device) -> int:

@@ -126,7 +126,10 @@ class FuncodecCodec:
         return [item[0] if len(item) == 1 else _overlap(item, self._model.stride_samples) for item in sounds]
 
     def _safe_kernels(self) -> contextlib.AbstractContextManager[None]:
-        """oneDNN (torch 2.13, CPU) convolves 16 channels by a kernel of 8 wrongly in bfloat16 and float16."""
+        """oneDNN (torch 2.13) was seen to convolve 16 channels by a kernel of 8 wrongly in bfloat16 and float16.
+
+        On one processor, not on all: it is kept out wherever it would convolve.
+        """
         import torch
 
         if self._dtype == torch.float32 or self._in_rows:
