@@ -152,9 +152,9 @@ class ConvTranspose(Layer):
 
     def forward(self, x: Tensor, window: Window | None = None) -> Tensor:
         if self.in_rows:
-            y = padded(x, ((1, 1),), self.alpha, self.in_rows)
-            y[..., 0] = y[..., -1] = 0.0
-            y = self.conv(y.mT.contiguous()).mT
+            y = _timeconv.active(x.mT, 1, 1, self.alpha)
+            y[:, 0] = y[:, -1] = 0.0
+            y = self.conv(y).mT
         else:
             y = self.conv(F.elu(x, self.alpha))
         if self.norm is not None:  # before the trim, so what is trimmed counts in the statistics

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vall_e.emb.backends._timeconv import Conv, ConvTranspose, Lstm, moments
+from vall_e.emb.backends._timeconv import Conv, ConvTranspose, Lstm, active, moments
 
 State = dict[int, Tensor]  # rows to come back to, by number of the layer
 
@@ -36,13 +36,6 @@ def reflect(x: Tensor, left: int, right: int) -> Tensor:
         x = functional.pad(x, (0, 0, 0, extra))
     padded = torch.cat([x[:, 1 : left + 1].flip(1), x, x[:, -right - 1 : -1].flip(1)], 1)
     return padded[:, : padded.shape[1] - extra]
-
-
-def active(x: Tensor, left: int, right: int) -> Tensor:
-    """ELU of x [B, T, C] with room at both ends → [B, left + T + right, C], the room not filled."""
-    out = x.new_empty(x.shape[0], left + x.shape[1] + right, x.shape[2])
-    torch.ops.aten.elu.out(x, out=out[:, left : left + x.shape[1]])
-    return out
 
 
 def _normalised(x: Tensor, norm: nn.GroupNorm) -> Tensor:

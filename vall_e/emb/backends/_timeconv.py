@@ -145,6 +145,13 @@ class ConvTranspose:
             part.addmm_(x[start:stop], self._taps[1])
 
 
+def active(x: Tensor, left: int, right: int, alpha: float = 1.0) -> Tensor:
+    """ELU of x [B, T, C] with room at both ends → [B, left + T + right, C], the room not filled."""
+    out = x.new_empty(x.shape[0], left + x.shape[1] + right, x.shape[2])
+    torch.ops.aten.elu.out(x, alpha, out=out[:, left : left + x.shape[1]])
+    return out
+
+
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and variance of each row of x [N, M], float64 [N] both.
 
