@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from vall_e import manifest
+from vall_e import storage
 from vall_e.dataset import Dataset, collate, files, make_loader
 from vall_e.dataset.build import built_json
 from vall_e.dataset.examples import Example
@@ -51,7 +51,7 @@ def synthesise(folder: Path, count: int, mean_frames: int) -> None:
     writer.finish(ids, len(speakers))
     vocabulary.save(folder / files.VOCAB_JSON, folder)
     built = built_json(writer, SPEC, vocabulary, speakers, {})
-    manifest.write_json(folder / files.BUILT_JSON, built, folder)
+    storage.write_json(folder / files.BUILT_JSON, built, folder)
 
 
 def name_of(row: int) -> str:

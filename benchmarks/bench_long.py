@@ -96,12 +96,12 @@ def at_once(name: str, options: qnt.CodecOptions) -> Callable[[np.ndarray], np.n
         encodec._encoder._segment = 1 << 40
         return lambda samples: encodec.encode([samples])[0]
     if name == "dac_16khz":
-        from vall_e.emb.backends.dac import DacCodec
+        from vall_e.emb.codecs.dac import DacCodec
 
         dac = DacCodec(name=name, weights=options.weights, window_s=ENDLESS_S)
         return lambda samples: dac.encode([samples])[0]
     if name == "tiny":
-        from vall_e.emb.backends.tiny import TinyCodec
+        from vall_e.emb.codecs.tiny import TinyCodec
 
         tiny = TinyCodec(window_s=ENDLESS_S)
         return lambda samples: tiny.encode([samples])[0]
@@ -109,7 +109,7 @@ def at_once(name: str, options: qnt.CodecOptions) -> Callable[[np.ndarray], np.n
         codec = qnt.load_codec(options)
 
         def encode(samples: np.ndarray) -> np.ndarray:
-            with mock.patch("vall_e.emb.backends.funcodec.WHOLE_S", ENDLESS_S):
+            with mock.patch("vall_e.emb.codecs.funcodec.WHOLE_S", ENDLESS_S):
                 return codec.encode([samples])[0]
 
         return encode

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vall_e import audio, manifest
+from vall_e import audio, storage
 from vall_e.emb import process as stage
 from vall_e.emb import qnt
 from vall_e.executor import make_executor
@@ -37,7 +37,7 @@ def random_encodec(path: Path) -> Path:
     """EnCodec weights that load, with codebooks of noise: all-zero ones would make every frame a tie."""
     import torch
 
-    from vall_e.emb.backends._torchaudio import install_shim
+    from vall_e.compat import install_shim
 
     install_shim()
     from encodec.model import EncodecModel
@@ -72,7 +72,7 @@ def write_voices(root: Path, num_clips: int) -> tuple[Path, Path]:
             )
         )
     metadata = root / "metadata"
-    with manifest.JsonlWriter(metadata / "transcripts.jsonl") as writer:
+    with storage.JsonlWriter(metadata / "transcripts.jsonl") as writer:
         writer.write(transcripts)
     return root / "voices", metadata
 

@@ -16,7 +16,7 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 import numpy as np  # noqa: E402
 
-from vall_e.emb._top_k import BLOCK_SCORES, MAX_BLOCK_ROWS, top_k  # noqa: E402
+from vall_e.emb.features.top_k import BLOCK_SCORES, MAX_BLOCK_ROWS, top_k  # noqa: E402
 
 
 def bare_products(features: np.ndarray) -> None:

@@ -28,13 +28,13 @@ import codec_models  # type: ignore[import-not-found]  # noqa: E402  (beside the
 import funcodec_models  # type: ignore[import-not-found]  # noqa: E402
 
 from vall_e import audio  # noqa: E402
-from vall_e.emb.backends import _rvq, tiny  # noqa: E402
-from vall_e.emb.backends.dac import PUBLISHED, DacCodec  # noqa: E402
-from vall_e.emb.backends.encodec import EncodecCodec  # noqa: E402
-from vall_e.emb.backends.encodec_48khz import Encodec48Codec, chunk_frames  # noqa: E402
-from vall_e.emb.backends.funcodec import FuncodecCodec  # noqa: E402
-from vall_e.emb.backends.tiny import TinyCodec  # noqa: E402
-from vall_e.emb.backends.vocos import VocosCodec  # noqa: E402
+from vall_e.emb.codecs import rvq, tiny  # noqa: E402
+from vall_e.emb.codecs.dac import PUBLISHED, DacCodec  # noqa: E402
+from vall_e.emb.codecs.encodec import EncodecCodec  # noqa: E402
+from vall_e.emb.codecs.encodec_48khz import Encodec48Codec, chunk_frames  # noqa: E402
+from vall_e.emb.codecs.funcodec import FuncodecCodec  # noqa: E402
+from vall_e.emb.codecs.tiny import TinyCodec  # noqa: E402
+from vall_e.emb.codecs.vocos import VocosCodec  # noqa: E402
 from vall_e.emb.qnt import Codec  # noqa: E402
 
 LEVELS = 8
@@ -78,7 +78,7 @@ class Case:
     dtypes: tuple[str, ...] = ("float32", "bfloat16", "float16")
     pieces: tuple[Callable[[], Codec], Callable[[], Codec]] | None = None  # in pieces, and at once
     levels: Callable[[Any], Levels] = lambda codec: Entries(codec._codebooks)
-    quantizer: Callable[[Any], Any] = lambda codec: _rvq  # what `quantize` is looked up in at each call
+    quantizer: Callable[[Any], Any] = lambda codec: rvq  # what `quantize` is looked up in at each call
     reference: Callable[[Any], Callable[[np.ndarray], np.ndarray] | None] = lambda codec: None  # float64, no package
 
 
@@ -260,11 +260,11 @@ class _FuncodecInWindows(FuncodecCodec):
     """As the codec treats what is longer than `WHOLE_S`."""
 
     def encode(self, audio: Sequence[np.ndarray]) -> list[np.ndarray]:
-        with mock.patch.multiple("vall_e.emb.backends.funcodec", WHOLE_S=0.5, WINDOW_S=WINDOW_S):
+        with mock.patch.multiple("vall_e.emb.codecs.funcodec", WHOLE_S=0.5, WINDOW_S=WINDOW_S):
             return super().encode(audio)
 
     def decode(self, codes: Sequence[np.ndarray], scales: Sequence[np.ndarray] | None = None) -> list[np.ndarray]:
-        with mock.patch.multiple("vall_e.emb.backends.funcodec", WHOLE_S=0.5, WINDOW_S=WINDOW_S):
+        with mock.patch.multiple("vall_e.emb.codecs.funcodec", WHOLE_S=0.5, WINDOW_S=WINDOW_S):
             return super().decode(codes, scales)
 
 

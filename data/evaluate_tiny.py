@@ -11,8 +11,8 @@ from pystoi import stoi
 from synthesise import Voice, random_text, speak
 from torch import Tensor
 
-from vall_e.emb.backends._rvq import dequantize, quantize
-from vall_e.emb.backends.tiny import TinyModel, load_model
+from vall_e.emb.codecs.rvq import dequantize, quantize
+from vall_e.emb.codecs.tiny import TinyModel, load_model
 
 RATE_HZ = 24_000
 SENTENCES = (

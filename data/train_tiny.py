@@ -1,6 +1,6 @@
 """Train the tiny codec on synthetic speech, on one CPU thread, and measure it on voices and languages it never heard.
 
-    python data/train_tiny.py --cache /tmp/tiny --minutes 50 --output vall_e/emb/backends/tiny.safetensors
+    python data/train_tiny.py --cache /tmp/tiny --minutes 50 --output vall_e/emb/codecs/tiny.safetensors
     python data/train_tiny.py --cache /tmp/tiny --eval-only
 
 An interrupted run goes on from the state in the cache folder. docs/tiny.md tells how the shipped weights were made.
@@ -27,9 +27,9 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # also runs from a checkout that isn't installed
 
-from vall_e.emb.backends.tiny import TinyConfig, TinyModel
+from vall_e.emb.codecs.tiny import TinyConfig, TinyModel
 
-DEFAULT_OUTPUT = Path(__file__).resolve().parent.parent / "vall_e" / "emb" / "backends" / "tiny.safetensors"
+DEFAULT_OUTPUT = Path(__file__).resolve().parent.parent / "vall_e" / "emb" / "codecs" / "tiny.safetensors"
 RATE_HZ = 24_000
 HELD_OUT_LANGUAGES = ("ja", "fi", "sw")
 TRAINING_LANGUAGES = tuple(language for language in ARTICLE_1 if language not in HELD_OUT_LANGUAGES)

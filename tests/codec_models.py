@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from vall_e.emb.backends._torchaudio import install_shim
+from vall_e.compat import install_shim
 
 LEVEL_LEFT = 0.9  # the entry of a picked frame is nearly that frame: later levels get something to do
 

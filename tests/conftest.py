@@ -87,7 +87,7 @@ def whisper_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Folders of a tiny random Whisper and of a tiny random alignment model, as options of the transcribe stage."""
     import importlib.util
 
-    spec = importlib.util.spec_from_file_location("whisper_model", REPOSITORY / "tests" / "emb" / "whisper_model.py")
+    spec = importlib.util.spec_from_file_location("whisper_model", REPOSITORY / "tests" / "whisper_model.py")
     assert spec is not None and spec.loader is not None
     builder = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(builder)

@@ -18,9 +18,9 @@ import numpy as np
 import torch
 import yaml
 
-from vall_e.emb.backends import _funcodec_net as build
-from vall_e.emb.backends._funcodec_config import read_config
-from vall_e.emb.backends.funcodec import FuncodecCodec
+from vall_e.emb.codecs import funcodec_net as build
+from vall_e.emb.codecs.funcodec import FuncodecCodec
+from vall_e.emb.codecs.funcodec_config import read_config
 
 SEANET_KINDS = ("time_ds320", "time_ds640", "causal", "chunked", "halved")
 FREQ_KINDS = ("mag_angle", "mag_phase")
@@ -154,7 +154,7 @@ def package(target: Path) -> Iterator[Any]:
     checks.__dict__.update(check_argument_types=lambda: True, check_return_type=lambda *_: True)
     checks.__spec__ = importlib.machinery.ModuleSpec("typeguard", None)
     before = sys.modules.get("typeguard")
-    from vall_e.emb.backends._torchaudio import install_shim
+    from vall_e.compat import install_shim
 
     install_shim()
     sys.modules["typeguard"] = checks

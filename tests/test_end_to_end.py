@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from vall_e import audio, manifest
+from vall_e import audio, storage
 from vall_e.cli import STAGES, SharedOptions, load_options
 from vall_e.cli import main as vall_e
 from vall_e.config import load_file
@@ -93,17 +93,17 @@ def work(tmp_path_factory: pytest.TempPathFactory, voices: Path) -> Path:
 
 
 def utterances(work: Path) -> dict[str, Utterance]:
-    return {row.id: row for row in manifest.read_rows(work / "dataset" / "utterances.jsonl", Utterance)}
+    return {row.id: row for row in storage.read_rows(work / "dataset" / "utterances.jsonl", Utterance)}
 
 
 def rejects(work: Path) -> list[Reject]:
-    rows = [manifest.read_rows(work / part / "rejects.jsonl", Reject) for part in ("metadata", "dataset")]
+    rows = [storage.read_rows(work / part / "rejects.jsonl", Reject) for part in ("metadata", "dataset")]
     return [reject for part in rows for reject in part]
 
 
 def test_every_file_is_in_exactly_one_place(work: Path, voices: Path) -> None:
     scan = audio.scan(voices, "test")
-    heard = {row.recording_id for row in manifest.read_rows(work / "metadata" / "transcripts.jsonl", Transcript)}
+    heard = {row.recording_id for row in storage.read_rows(work / "metadata" / "transcripts.jsonl", Transcript)}
     early = {reject.id for reject in rejects(work) if reject.stage == "transcribe"}
     assert not heard & early
     assert heard | early == {name for name, _ in scan.found} | {reject.id for reject in scan.rejects}
@@ -152,7 +152,7 @@ def test_codes_sound_like_their_own_audio_and_no_other(work: Path, voices: Path)
         samples, rate_hz = audio.load(voices / row.recording_id)
         cut = samples[row.start_samples : row.start_samples + row.num_samples]
         originals.append(spectrum(audio.resample(cut, rate_hz, 24_000)))
-        decoded.append(spectrum(qnt.decode(codec, manifest.read_array(work / "dataset" / row.codes))))
+        decoded.append(spectrum(qnt.decode(codec, storage.read_array(work / "dataset" / row.codes))))
     for row, ours in zip(rows, decoded, strict=True):
         distances = []
         for other in originals:
@@ -179,14 +179,14 @@ def test_batches_hold_what_lies_on_disk(work: Path) -> None:
     for batch in loader:
         for n, utterance_id in enumerate(batch.ids):
             row = rows[utterance_id]
-            codes = manifest.read_array(work / "dataset" / row.codes)
+            codes = storage.read_array(work / "dataset" / row.codes)
             length = int(batch.target_lengths[n])
             np.testing.assert_array_equal(batch.target[n, :, :length].numpy(), codes)
             tokens = batch.text[n, : int(batch.text_lengths[n])].tolist()
             assert "".join(vocabulary["phones"][token - 3] for token in tokens[1:-1]) == row.phonemes
             prompt = batch.prompt[n, :, : int(batch.prompt_lengths[n])].numpy()
             assert any(
-                _contains(manifest.read_array(work / "dataset" / other.codes), prompt)
+                _contains(storage.read_array(work / "dataset" / other.codes), prompt)
                 for other in rows.values()
                 if other.speaker_id == row.speaker_id and other.id != row.id
             )
@@ -204,7 +204,7 @@ def _contains(codes: np.ndarray, part: np.ndarray) -> bool:
 
 def test_similar_lists_stay_within_the_speaker(work: Path) -> None:
     rows = utterances(work)
-    lists = {row["id"]: row["similar"] for _, row in manifest.read_json_lines(work / "dataset" / "similar.jsonl")}
+    lists = {row["id"]: row["similar"] for _, row in storage.read_json_lines(work / "dataset" / "similar.jsonl")}
     assert lists.keys() == rows.keys()
     for utterance_id, similar in lists.items():
         scores = [score for _, score in similar]

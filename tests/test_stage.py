@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vall_e import manifest
+from vall_e import storage
 from vall_e.executor import make_executor
 from vall_e.stage import Ledger, Outcome, StageReport, Work, run_stage, track
 from vall_e.types import Reject, RejectReason
@@ -45,8 +45,8 @@ def run(folder: Path, workers: ModuleType, items: Sequence[Any], **more: Any) ->
 
 
 def ids(folder: Path) -> tuple[list[str], list[str]]:
-    rows = [row["recording_id"] for _, row in manifest.read_json_lines(folder / "rows.jsonl")]
-    return rows, [row["id"] for _, row in manifest.read_json_lines(folder / "rejects.jsonl")]
+    rows = [row["recording_id"] for _, row in storage.read_json_lines(folder / "rows.jsonl")]
+    return rows, [row["id"] for _, row in storage.read_json_lines(folder / "rejects.jsonl")]
 
 
 def items_of(workers: ModuleType, shapes: Sequence[tuple[int, int]]) -> list[Any]:
@@ -99,7 +99,7 @@ def states(workers: ModuleType, items: Sequence[Any]) -> list[tuple[bytes, bytes
 
 
 def line(record: Any) -> bytes:
-    return json.dumps(manifest.to_row(record), ensure_ascii=False).encode() + b"\n"
+    return json.dumps(storage.to_row(record), ensure_ascii=False).encode() + b"\n"
 
 
 @settings(max_examples=80, deadline=None)
@@ -138,7 +138,7 @@ def test_a_worker_that_fails_leaves_what_is_done(tmp_path: Path, workers: Module
 
 def test_clearing_keeps_the_rejects_of_other_stages(tmp_path: Path, workers: ModuleType) -> None:
     other = Reject(id="s/0.wav", stage="other", reason=RejectReason.SILENT, detail="")
-    with manifest.JsonlWriter(tmp_path / "rejects.jsonl") as writer:
+    with storage.JsonlWriter(tmp_path / "rejects.jsonl") as writer:
         writer.write([other])
     run(tmp_path, workers, items_of(workers, [(1, 1)]))
     report = run(tmp_path, workers, items_of(workers, [(1, 1)]))
@@ -146,7 +146,7 @@ def test_clearing_keeps_the_rejects_of_other_stages(tmp_path: Path, workers: Mod
     ours = ledger(tmp_path)
     ours.clear()
     assert ours.done == set()
-    assert list(manifest.read_rows(tmp_path / "rejects.jsonl", Reject)) == [other]
+    assert list(storage.read_rows(tmp_path / "rejects.jsonl", Reject)) == [other]
     assert not (tmp_path / "rows.jsonl").exists()
     assert run(tmp_path, workers, items_of(workers, [(1, 0)])).num_rows == 1
 
@@ -156,7 +156,7 @@ def test_a_kill_while_clearing_keeps_the_rejects_of_other_stages(
 ) -> None:
     """They used to be deleted first and written again after."""
     other = Reject(id="s/0.wav", stage="other", reason=RejectReason.SILENT, detail="")
-    with manifest.JsonlWriter(tmp_path / "rejects.jsonl") as writer:
+    with storage.JsonlWriter(tmp_path / "rejects.jsonl") as writer:
         writer.write([other])
     run(tmp_path, workers, items_of(workers, [(1, 1)]))
 
@@ -166,7 +166,7 @@ def test_a_kill_while_clearing_keeps_the_rejects_of_other_stages(
     monkeypatch.setattr(os, "fsync", full_disk)
     with pytest.raises(OSError, match="No space"):
         ledger(tmp_path).clear()
-    assert other in list(manifest.read_rows(tmp_path / "rejects.jsonl", Reject))
+    assert other in list(storage.read_rows(tmp_path / "rejects.jsonl", Reject))
 
 
 def started(folder: Path, items: str) -> subprocess.Popen[str]:

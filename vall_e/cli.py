@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from vall_e import __version__, config, manifest
+from vall_e import __version__, config, storage
 from vall_e.types import UsageError
 
 # section of the config file → where its options are declared, in the order in which the stages run
@@ -61,7 +61,7 @@ def prepare(voices: Path, work: Path, options: dict[str, Any]) -> list[Any]:
     from vall_e.emb.similar import similar
     from vall_e.emb.transcribe import transcribe
 
-    manifest.require_voices(voices)
+    storage.require_voices(voices)
     if work.resolve().is_relative_to(voices.resolve()):
         raise UsageError(f"{work}: lies inside the input folder {voices}; choose a folder outside")
     metadata, dataset = work / "metadata", work / "dataset"
@@ -92,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = {field.name: getattr(args, field.name, field.default) for field in dataclasses.fields(SharedOptions)}
     shared = config.from_mapping(SharedOptions, given, "options")
     reports = prepare(args.voices, args.work, load_options(args.config, shared))
-    from vall_e.report import summarise
+    from vall_e.report.summary import summarise
 
     summary = summarise(args.work, reports)
     summary.show()

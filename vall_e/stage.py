@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vall_e import config, manifest
+from vall_e import config, storage
 from vall_e.executor import Executor
 from vall_e.types import Reject, RejectReason, recording_id_of
 
@@ -87,12 +87,12 @@ class Ledger:
         last: set[str] = set()
         for path in (self.rows_path, self.rejects_path):
             item = None
-            for number, row in manifest.read_json_lines(path):
+            for number, row in storage.read_json_lines(path):
                 if path == self.rows_path:
                     item = str(row.get("id") or row.get("recording_id"))
                     self._row_ids.add(item)
                 elif row.get("stage") == stage:
-                    reject = manifest.from_row(Reject, row, f"{path}:{number}")
+                    reject = storage.from_row(Reject, row, f"{path}:{number}")
                     item, self._reject_reasons[reject.id] = reject.id, reject.reason
             last |= {recording_id_of(item)} if item else set()
         self.done = {recording_id_of(item) for item in self._row_ids | self._reject_reasons.keys()}
@@ -102,14 +102,14 @@ class Ledger:
     def clear(self) -> None:
         """Forgets this stage's rows and rejects; those of other stages in the same folder stay."""
         self.rows_path.unlink(missing_ok=True)
-        others = [row for _, row in manifest.read_json_lines(self.rejects_path) if row.get("stage") != self.stage]
+        others = [row for _, row in storage.read_json_lines(self.rejects_path) if row.get("stage") != self.stage]
         # whole or not at all: a kill here must not cost the other stages their rejects
-        manifest.write_json_lines(self.rejects_path, others, self.folder)
+        storage.write_json_lines(self.rejects_path, others, self.folder)
         self._row_ids, self._reject_reasons, self.done = set(), {}, set()
 
     def append(self, outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
         """Writes each outcome, then hands it on. Rejects come first: whichever file a kill cuts, its item is last."""
-        with manifest.JsonlWriter(self.rejects_path) as rejects, manifest.JsonlWriter(self.rows_path) as rows:
+        with storage.JsonlWriter(self.rejects_path) as rejects, storage.JsonlWriter(self.rows_path) as rows:
             for outcome in outcomes:
                 new_rejects = [reject for reject in outcome.rejects if reject.id not in self._reject_reasons]
                 rejects.write(new_rejects)

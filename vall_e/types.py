@@ -1,16 +1,17 @@
-"""Frozen records, units and errors that every room of the package shares.
+"""Frozen records, units and errors that every module of the package shares.
 
 Units are in the names: `_s` seconds, `_hz` hertz, `_samples` samples at the recording's own rate, `_frames` codec
-frames. Codes are `[K,T]` = [levels, frames] everywhere. This module imports the standard library and numpy only.
+frames. Codes are `[K,T]` = [levels, frames] everywhere. This module imports the standard library and msgspec only.
 """
 
 from __future__ import annotations
 
 import enum
 import re
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
+
+import msgspec
 
 AUDIO_EXTENSIONS = frozenset(
     (".wav", ".w64", ".flac", ".aiff", ".aif", ".aifc", ".au", ".caf", ".ogg", ".oga", ".opus")
@@ -19,9 +20,6 @@ AUDIO_EXTENSIONS = frozenset(
 TEXT_SUFFIXES = (".normalized.txt", ".txt", ".lab")  # of texts beside the audio, the first that is there wins
 LANGUAGE_FILE = "language.txt"  # the ISO 639-1 code of the recordings in its folder and below
 UNKNOWN_SPEAKER = "unknown"
-# what a dataset folder holds besides arrays: a group of that name would get in its way
-RESERVED_NAMES = frozenset({".tmp", ".lock", "built", ".built"})
-RESERVED_SUFFIXES = (".json", ".jsonl", ".npy")
 MAX_NAME_BYTES = 255  # of one path component, on the file systems in common use
 
 
@@ -64,8 +62,11 @@ class RejectReason(enum.StrEnum):
     UNSAFE_PATH = "unsafe_path"  # an id in a manifest that points out of its folder
 
 
-@dataclass(frozen=True, kw_only=True)
-class Recording:
+class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A row of a file: its JSON keys are the field names, and no other key is accepted."""
+
+
+class Recording(Record, frozen=True, kw_only=True):
     """One audio file. `id` is its POSIX path below the input root, extension kept."""
 
     id: str
@@ -80,8 +81,7 @@ class Recording:
         return self.num_samples / self.sample_rate_hz
 
 
-@dataclass(frozen=True, kw_only=True)
-class Word:
+class Word(Record, frozen=True, kw_only=True):
     """A word and its times; `score` in 0..1, or None where the recogniser gives none.
 
     Times count from the start of the recording in a Transcript, from the start of the utterance in an Utterance.
@@ -93,8 +93,7 @@ class Word:
     score: float | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Segment:
+class Segment(Record, frozen=True, kw_only=True):
     """A stretch of speech of one speaker (None: not diarised), with its words in order of time."""
 
     text: str
@@ -104,8 +103,7 @@ class Segment:
     speaker: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Transcript:
+class Transcript(Record, frozen=True, kw_only=True):
     """What is said in one recording. `backend` is name and version of what produced it."""
 
     recording_id: str
@@ -116,8 +114,7 @@ class Transcript:
     backend: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Utterance:
+class Utterance(Record, frozen=True, kw_only=True):
     """One training example. `codes` is the array's path relative to the dataset folder; it holds uint16 [K,T]."""
 
     id: str
@@ -145,8 +142,7 @@ class Utterance:
         return self.num_samples / self.sample_rate_hz
 
 
-@dataclass(frozen=True, kw_only=True)
-class CodecSpec:
+class CodecSpec(Record, frozen=True, kw_only=True):
     """What a codec publishes, so that no caller branches on its name. `num_frames` owns the length law.
 
     A chunked codec (`chunk_samples` > 0) codes stretches of that length, `stride_samples` apart, each on its own.
@@ -179,18 +175,18 @@ class CodecSpec:
         return sum(-(-length // self.hop_samples) for length in lengths)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Reject:
+class Reject(Record, frozen=True, kw_only=True):
     """An input that did not become a row, and why. `detail` is for a person; `reason` is for counting."""
 
     id: str
     stage: str
     reason: RejectReason
     detail: str
+    start_s: float | None = None
+    duration_s: float | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Unheard:
+class Unheard(Record, frozen=True, kw_only=True):
     """Why one back end has no transcript of a recording. `final`: no other back end is to be asked either."""
 
     reason: RejectReason
@@ -209,13 +205,6 @@ def speaker_of(recording_id: str) -> tuple[str, str]:
 def speaker_key(group: str, speaker: str) -> str:
     """What names a speaker across groups: `group/speaker`, or the speaker alone where there is no group."""
     return f"{group}/{speaker}" if group else speaker
-
-
-def is_reserved(recording_id: str) -> bool:
-    """Whether this recording's arrays would collide with what else a dataset folder holds, other arrays included."""
-    folders = PurePosixPath(recording_id).parts[:-1]
-    taken = folders[:1] and (folders[0] in RESERVED_NAMES or folders[0].endswith(RESERVED_SUFFIXES))
-    return bool(taken) or any(folder.endswith(".npy") for folder in folders)
 
 
 def utterance_id(recording_id: str, index: int | None) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from vall_e import manifest
+from vall_e import storage
 from vall_e.emb.similar import EXTRACTORS, FeatureExtractor, SimilarOptions
 from vall_e.types import CodecSpec, ContractError, UsageError
 
@@ -20,7 +19,7 @@ SPEC = CodecSpec(
 
 @pytest.fixture
 def extractor(request: pytest.FixtureRequest, tmp_path: Path) -> FeatureExtractor:
-    manifest.write_json(tmp_path / "dataset.json", {"codec": dataclasses.asdict(SPEC)}, tmp_path)
+    storage.write_json(tmp_path / "dataset.json", {"codec": storage.to_row(SPEC)}, tmp_path)
     return EXTRACTORS[request.param](tmp_path, SimilarOptions(similarity_backend=request.param))
 
 
@@ -120,7 +119,7 @@ def test_mfcc_mean_is_weighted_by_frames(extractor: FeatureExtractor) -> None:
 
 @pytest.mark.parametrize("extractor", ["mfcc"], indirect=True)
 def test_mfcc_in_chunks_equals_one_piece(extractor: FeatureExtractor, monkeypatch: pytest.MonkeyPatch) -> None:
-    from vall_e.emb.backends import mfcc
+    from vall_e.emb.features import mfcc
 
     audio = voice(np.random.default_rng(3))
     whole = extractor.extract([(audio, 16_000)])
@@ -183,7 +182,7 @@ def test_histogram_refuses_codes_of_another_codec(extractor: FeatureExtractor) -
 
 
 def test_histogram_of_the_first_levels(tmp_path: Path) -> None:
-    manifest.write_json(tmp_path / "dataset.json", {"codec": dataclasses.asdict(SPEC)}, tmp_path)
+    storage.write_json(tmp_path / "dataset.json", {"codec": storage.to_row(SPEC)}, tmp_path)
     first = EXTRACTORS["codes"](tmp_path, SimilarOptions(similarity_backend="codes", code_levels=2))
     codes = np.random.default_rng(7).integers(0, 32, (4, 20)).astype(np.uint16)
     other = codes.copy()

@@ -12,7 +12,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from vall_e.emb.backends.tiny import TinyCodec
+from vall_e.emb.codecs.tiny import TinyCodec
 
 SCRIPT = Path(__file__).resolve().parents[2] / "data" / "train_tiny.py"
 pytestmark = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vall_e import manifest
+from vall_e import storage
 from vall_e.types import CodecSpec, Utterance, utterance_id
 
 SPEC = CodecSpec(
@@ -79,14 +78,14 @@ def write(
 ) -> Path:
     rows = list(rows)
     for row in rows:
-        manifest.write_array(folder / row.codes, codes_of(row), folder)
-    with manifest.JsonlWriter(folder / "utterances.jsonl") as writer:
+        storage.write_array(folder / row.codes, codes_of(row), folder)
+    with storage.JsonlWriter(folder / "utterances.jsonl") as writer:
         writer.write(rows)
     if similar is not None:
-        with manifest.JsonlWriter(folder / "similar.jsonl") as writer:
+        with storage.JsonlWriter(folder / "similar.jsonl") as writer:
             writer.write(similar)
-    value = {"schema_version": 1, "codec": dataclasses.asdict(SPEC), "config": {}, "versions": {}, "counts": {}}
-    manifest.write_json(folder / "dataset.json", value | ({"made": made} if made else {}), folder)
+    value = {"schema_version": 1, "codec": storage.to_row(SPEC), "config": {}, "versions": {}, "counts": {}}
+    storage.write_json(folder / "dataset.json", value | ({"made": made} if made else {}), folder)
     return folder
 
 

@@ -13,10 +13,11 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
-from vall_e import manifest
+from vall_e import storage
 from vall_e.dataset import scan
 from vall_e.dataset.__main__ import main
 from vall_e.dataset.build import BuildOptions, build, show_progress
@@ -235,7 +236,7 @@ def test_an_array_that_breaks_its_promise_is_named(rows, make, how):
 )
 def test_a_row_that_breaks_the_contract_is_refused(rows, make, change):
     folder = make(rows)
-    bad = manifest.to_row(dataclasses.replace(rows[2], id="g/s0/bad.wav", **change))
+    bad = storage.to_row(msgspec.structs.replace(rows[2], id="g/s0/bad.wav", **change))
     with (folder / "utterances.jsonl").open("a") as file:
         file.write(json.dumps(bad) + "\n")
     with pytest.raises(ContractError, match=rf"bad\.wav|outside\.npy|utterances\.jsonl:{len(rows) + 1}"):
@@ -404,7 +405,7 @@ def test_a_dataset_made_anew_with_the_same_rows_is_built_again(rows, make, tools
     tools.write(folder, [], made="first")  # more was added, or nothing
     assert build(folder, output, SMALL).skipped
     codes = tools.codes_of(rows[3])[:, ::-1]
-    manifest.write_array(folder / rows[3].codes, codes, folder)
+    storage.write_array(folder / rows[3].codes, codes, folder)
     tools.write(folder, [], made="second")
     assert not build(folder, output, SMALL).skipped
     index = Index(output)
@@ -423,7 +424,7 @@ def test_progress_hands_every_count_on_and_shows_the_last(terminal, monkeypatch,
 
 def test_two_builds_of_one_output_do_not_meet(rows, make):
     folder = make(rows)
-    with manifest.folder_lock(folder / ".built"), pytest.raises(UsageError, match="another run"):
+    with storage.folder_lock(folder / ".built"), pytest.raises(UsageError, match="another run"):
         build(folder, folder / "built", SMALL)
 
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from vall_e.emb import g2p, text
+from vall_e.emb import g2p
+from vall_e.emb.text import normalise as text
 from vall_e.types import Reject, RejectReason
 
 

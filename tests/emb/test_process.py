@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from vall_e import audio, manifest
+from vall_e import audio, storage
 from vall_e.emb import qnt
 from vall_e.emb.process import ProcessOptions, main, process
 from vall_e.types import BackendError, ContractError, Reject, Segment, Transcript, UsageError, Utterance, Word
@@ -42,19 +42,19 @@ def said(recording_id: str, text: str, language: str = "en", segments: tuple[Seg
 
 def write_transcripts(folder: Path, transcripts: list[Transcript]) -> Path:
     folder.mkdir(exist_ok=True)
-    with manifest.JsonlWriter(folder / "transcripts.jsonl") as writer:
+    with storage.JsonlWriter(folder / "transcripts.jsonl") as writer:
         writer.write(transcripts)
     return folder
 
 
 def rows_of(dataset: Path) -> dict[str, Utterance]:
-    found = list(manifest.read_rows(dataset / "utterances.jsonl", Utterance))
+    found = list(storage.read_rows(dataset / "utterances.jsonl", Utterance))
     assert len({row.id for row in found}) == len(found), "an utterance has two rows"
     return {row.id: row for row in found}
 
 
 def rejects_of(dataset: Path) -> dict[str, str]:
-    found = list(manifest.read_rows(dataset / "rejects.jsonl", Reject))
+    found = list(storage.read_rows(dataset / "rejects.jsonl", Reject))
     assert len({row.id for row in found}) == len(found), "a reject has two rows"
     return {row.id: row.reason for row in found}
 
@@ -104,7 +104,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory, voices: Path, metadata: Pa
 
 def test_every_recording_ends_as_a_row_or_a_reject(dataset: Path, metadata: Path) -> None:
     rows, rejects = rows_of(dataset), rejects_of(dataset)
-    transcripts = list(manifest.read_rows(metadata / "transcripts.jsonl", Transcript))
+    transcripts = list(storage.read_rows(metadata / "transcripts.jsonl", Transcript))
     assert {row.recording_id for row in rows.values()} | rejects.keys() == {row.recording_id for row in transcripts}
     assert not rejects
     assert sum(row.recording_id.endswith("interview.ogg") for row in rows.values()) > 5
@@ -117,7 +117,7 @@ def test_each_array_holds_the_codes_of_its_own_stretch(dataset: Path, voices: Pa
         samples, rate_hz = audio.load(voices / row.recording_id)
         assert rate_hz == row.sample_rate_hz
         cut = samples[row.start_samples : row.start_samples + row.num_samples]
-        codes = manifest.read_array(dataset / row.codes)
+        codes = storage.read_array(dataset / row.codes)
         assert codes.shape == (8, row.num_frames)
         np.testing.assert_array_equal(codes, qnt.encode(codec, cut, rate_hz))
 
@@ -153,7 +153,7 @@ def test_dataset_json_says_how_it_was_made(dataset: Path) -> None:
 
 
 def test_workers_and_order_change_nothing(tmp_path: Path, dataset: Path, voices: Path, metadata: Path) -> None:
-    transcripts = list(manifest.read_rows(metadata / "transcripts.jsonl", Transcript))
+    transcripts = list(storage.read_rows(metadata / "transcripts.jsonl", Transcript))
     backwards = write_transcripts(tmp_path / "metadata", transcripts[::-1])
     process(voices, backwards, tmp_path / "dataset", options(workers=2))
     assert rows_of(tmp_path / "dataset") == rows_of(dataset)
@@ -226,7 +226,7 @@ def test_other_weights_do_not_mix_into_a_dataset(
     head = json.loads((copy / "dataset.json").read_text())
     head["codec"]["weights_sha256"] = "0" * 64
     (copy / "dataset.json").write_text(json.dumps(head))
-    with manifest.JsonlWriter(more / "transcripts.jsonl") as writer:
+    with storage.JsonlWriter(more / "transcripts.jsonl") as writer:
         writer.write([said("english/awb/new.wav", "new")])
     with pytest.raises(UsageError, match="weights 000000000000"):
         process(voices, more, copy, options())
@@ -238,7 +238,7 @@ def test_texts_that_were_replaced_do_not_pass_unseen(
     """Transcribed anew with another recogniser, the finished rows would keep the old texts and say nothing."""
     copy = tmp_path / "dataset"
     shutil.copytree(dataset, copy)
-    transcripts = list(manifest.read_rows(metadata / "transcripts.jsonl", Transcript))
+    transcripts = list(storage.read_rows(metadata / "transcripts.jsonl", Transcript))
     other = [said(row.recording_id, "something else", row.language) for row in transcripts]
     with pytest.raises(UsageError, match="made anew"):
         process(voices, write_transcripts(tmp_path / "other", other), copy, options())

@@ -291,7 +291,8 @@ HOUR = """
 import resource, sys
 import numpy as np, soundfile, soxr
 from pathlib import Path
-from vall_e.emb import kaldi, qnt
+from vall_e.emb import qnt
+from vall_e.emb.codecs import kaldi
 from vall_e.types import CodecSpec
 
 class Loudness:

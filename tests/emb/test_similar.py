@@ -16,8 +16,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vall_e import audio, config, manifest
-from vall_e.emb import _top_k, similar
+from vall_e import audio, config, storage
+from vall_e.emb import similar
+from vall_e.emb.features import top_k as top_k_
 from vall_e.emb.similar import SimilarOptions, Slice, load_slices, same_stretch, top_k
 from vall_e.types import BackendError, ContractError, UsageError, Utterance, speaker_of, utterance_id
 
@@ -63,21 +64,21 @@ class Corpus:
             rng = np.random.default_rng(list(rows[-1].id.encode()))
             offset = sum(rows[-1].speaker.encode()) % 8
             codes = (rng.integers(0, 8, (2, rows[-1].num_frames)) + offset).astype(np.uint16)
-            manifest.write_array(self.data / rows[-1].codes, codes, self.data)
-        with manifest.JsonlWriter(self.data / "utterances.jsonl") as writer:
+            storage.write_array(self.data / rows[-1].codes, codes, self.data)
+        with storage.JsonlWriter(self.data / "utterances.jsonl") as writer:
             writer.write(rows)
 
     def rewrite(self, change: Any) -> None:
         """Rewrites utterances.jsonl by a function from its list of rows to another."""
         path = self.data / "utterances.jsonl"
-        manifest.write_json_lines(path, change([row for _, row in manifest.read_json_lines(path)]), self.data)
+        storage.write_json_lines(path, change([row for _, row in storage.read_json_lines(path)]), self.data)
 
     def run(self, options: SimilarOptions = CODES, **more: Any) -> dict[str, list[tuple[str, float]]]:
         similar.similar(self.data, options, **more)
         return self.lists()
 
     def lists(self) -> dict[str, list[tuple[str, float]]]:
-        rows = [row for _, row in manifest.read_json_lines(self.data / "similar.jsonl")]
+        rows = [row for _, row in storage.read_json_lines(self.data / "similar.jsonl")]
         assert all(row.keys() == {"id", "similar"} for row in rows)
         assert len({row["id"] for row in rows}) == len(rows)
         return {row["id"]: [(other, score) for other, score in row["similar"]] for row in rows}
@@ -86,7 +87,7 @@ class Corpus:
         return (self.data / "similar.jsonl").read_bytes()
 
     def ids(self) -> set[str]:
-        return {row.id for row in manifest.read_rows(self.data / "utterances.jsonl", Utterance)}
+        return {row.id for row in storage.read_rows(self.data / "utterances.jsonl", Utterance)}
 
 
 def utterance(name: str, recording_id: str, start: int, num: int) -> Utterance:
@@ -120,7 +121,7 @@ def empty_corpus(folder: Path) -> Corpus:
     spec = {"name": "test", "weights_sha256": "0" * 64, "sample_rate_hz": RATE_HZ, "hop_samples": 320}
     spec |= {"num_levels": 2, "codebook_size": 16}
     head = {"schema_version": 1, "codec": spec, "config": {"input_audio": str(corpus.voices)}}
-    manifest.write_json(corpus.data / "dataset.json", head, corpus.data)
+    storage.write_json(corpus.data / "dataset.json", head, corpus.data)
     (corpus.data / "utterances.jsonl").touch()
     return corpus
 
@@ -205,7 +206,7 @@ def test_a_speaker_without_a_group_is_named_by_itself(empty: Corpus) -> None:
     for name in ("g/anna/a.wav", "anna/a.wav", "a.wav"):
         empty.add(name, speech("anna", 0))
     empty.run()
-    names = [mark["id"] for _, mark in manifest.read_json_lines(empty.data / "similar_groups.jsonl")]
+    names = [mark["id"] for _, mark in storage.read_json_lines(empty.data / "similar_groups.jsonl")]
     assert names == ["anna", "g/anna", "unknown"]
 
 
@@ -314,7 +315,7 @@ def test_a_run_killed_at_any_byte_is_taken_up(finished: Corpus, data: st.DataObj
     finished.run(replace(options, overwrite=True))
     expected = finished.lists()
     rows, marks = finished.data / "similar.jsonl", finished.data / "similar_groups.jsonl"
-    whole = [row["num_utterances"] for _, row in manifest.read_json_lines(marks)]
+    whole = [row["num_utterances"] for _, row in storage.read_json_lines(marks)]
     mark_lines = marks.read_bytes().splitlines(keepends=True)
     row_lines = rows.read_bytes().splitlines(keepends=True)
     num_marks = data.draw(st.integers(0, len(whole) - 1))
@@ -365,14 +366,14 @@ def test_codes_of_another_codec_are_refused(corpus: Corpus) -> None:
     corpus.run()
     head = json.loads((corpus.data / "dataset.json").read_text())
     head["codec"]["weights_sha256"] = "1" * 64
-    manifest.write_json(corpus.data / "dataset.json", head, corpus.data)
+    storage.write_json(corpus.data / "dataset.json", head, corpus.data)
     with pytest.raises(UsageError, match="weights_sha256"):
         corpus.run()
 
 
 def remade(corpus: Corpus, made: str) -> None:
     head = json.loads((corpus.data / "dataset.json").read_text())
-    manifest.write_json(corpus.data / "dataset.json", head | {"made": made}, corpus.data)
+    storage.write_json(corpus.data / "dataset.json", head | {"made": made}, corpus.data)
 
 
 @pytest.mark.parametrize("change", [{}, {"top_k": 1}])
@@ -470,7 +471,7 @@ def test_audio_is_looked_for_where_the_dataset_says(corpus: Corpus) -> None:
 
 def test_a_dataset_that_does_not_say_where_its_audio_is(corpus: Corpus) -> None:
     head = json.loads((corpus.data / "dataset.json").read_text())
-    manifest.write_json(corpus.data / "dataset.json", head | {"config": {}}, corpus.data)
+    storage.write_json(corpus.data / "dataset.json", head | {"config": {}}, corpus.data)
     with pytest.raises(UsageError, match="give --input-audio"):
         corpus.run(SimilarOptions())
 
@@ -541,7 +542,7 @@ def test_paths_from_data_stay_inside(corpus: Corpus, name: str, backend: str) ->
 )
 @pytest.mark.parametrize("workers", [1, 2])
 def test_codes_that_do_not_fit_name_the_utterance(corpus: Corpus, codes: np.ndarray, told: str, workers: int) -> None:
-    manifest.write_array(corpus.data / "g/anna/1.wav.npy", codes, corpus.data)
+    storage.write_array(corpus.data / "g/anna/1.wav.npy", codes, corpus.data)
     with pytest.raises(ContractError, match=f"^g/anna/1.wav: .*{told}"):
         corpus.run(replace(CODES, workers=workers))
 
@@ -578,7 +579,7 @@ def test_a_missing_librosa_is_told_before_any_work(corpus: Corpus, monkeypatch: 
 
 
 def test_a_second_writer_is_refused(corpus: Corpus) -> None:
-    with manifest.folder_lock(corpus.data), pytest.raises(UsageError, match="another run"):
+    with storage.folder_lock(corpus.data), pytest.raises(UsageError, match="another run"):
         corpus.run()
 
 
@@ -660,8 +661,8 @@ def test_search_equals_the_reference(
     search: tuple[np.ndarray, int, list[list[int]]], block_scores: int, rescore: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_top_k, "BLOCK_SCORES", block_scores)
-        patch.setattr(_top_k, "RESCORE_NUMBERS", rescore)
+        patch.setattr(top_k_, "BLOCK_SCORES", block_scores)
+        patch.setattr(top_k_, "RESCORE_NUMBERS", rescore)
         found, expected = found_of(*search), reference(*search)
     for one, other in zip(found, expected, strict=True):
         # a sum in another order may fall on the other side of half of the last decimal
@@ -709,7 +710,7 @@ def test_search_does_not_depend_on_blocks(monkeypatch: pytest.MonkeyPatch) -> No
     features = rng.random((3_000, 300)).astype(np.float32)
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     expected = top_k(features, 8)
-    monkeypatch.setattr(_top_k, "BLOCK_SCORES", 3_000 * 7)
+    monkeypatch.setattr(top_k_, "BLOCK_SCORES", 3_000 * 7)
     found = top_k(features, 8)
     np.testing.assert_array_equal(found[0], expected[0])
     np.testing.assert_array_equal(found[1], expected[1])

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from test_decoders import nobodys_folder
+from audio_files import nobodys_folder
 
-from vall_e import manifest
+from vall_e import storage
 from vall_e.emb import transcribe
 from vall_e.emb.transcribe import TranscribeOptions
 from vall_e.types import Reject, Transcript, Unheard, UsageError
@@ -28,13 +28,13 @@ COMMAND = [sys.executable, "-m", "vall_e.emb.transcribe"]
 
 
 def rows(meta: Path) -> dict[str, Transcript]:
-    found = list(manifest.read_rows(meta / "transcripts.jsonl", Transcript))
+    found = list(storage.read_rows(meta / "transcripts.jsonl", Transcript))
     assert len({row.recording_id for row in found}) == len(found)
     return {row.recording_id: row for row in found}
 
 
 def rejects(meta: Path) -> dict[str, Reject]:
-    found = list(manifest.read_rows(meta / "rejects.jsonl", Reject))
+    found = list(storage.read_rows(meta / "rejects.jsonl", Reject))
     assert len({row.id for row in found}) == len(found) and {row.stage for row in found} <= {"transcribe"}
     return {row.id: row for row in found}
 

@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from vall_e import manifest
+from vall_e import storage
 from vall_e.config import option
 from vall_e.dataset import files, scan
 from vall_e.dataset.entries import EntryReader, Source
@@ -147,7 +147,7 @@ def build(
         if not options.overwrite and old is not None and _up_to_date(output, source.made, content, old):
             return _report(output, read_built(output), started, skipped=True)
         catalogue = scan.scan_utterances(source.utterances, source.spec, old, closed=options.vocab is not None)
-        temp = side / manifest.TEMP_FOLDER
+        temp = side / storage.TEMP_FOLDER
         try:
             built = _write(source, catalogue, temp / "new", options, content, progress)
             source.check_unchanged()
@@ -168,7 +168,7 @@ def _output_lock(output: Path) -> Iterator[Path]:
     if output.exists() and not (output / files.BUILT_JSON).is_file() and (not output.is_dir() or any(output.iterdir())):
         raise UsageError(f"{output}: exists and is not a built dataset; choose another output")
     side = output.parent / f".{output.name}"
-    with manifest.folder_lock(side):
+    with storage.folder_lock(side):
         _recover(side, output)
         try:
             yield side
@@ -189,7 +189,7 @@ def _content(source: Source, options: BuildOptions) -> dict[str, Any]:
     return {
         "utterances": scan.content_hash(source.utterances),
         "similar": scan.content_hash(source.similar),
-        "codec": dataclasses.asdict(source.spec),
+        "codec": storage.to_row(source.spec),
         "validation_fraction": options.validation_fraction,
         "layout": {"batch_rows": options.batch_utterances, "file_batches": options.file_batches},
     }
@@ -236,8 +236,8 @@ def _write(
     built = built_json(writer, source.spec, vocabulary, catalogue.speakers, content, made=source.made)
     for name in built["files"]:
         _sync(folder / name)
-    manifest.write_json(folder / files.BUILT_JSON, built, folder)
-    (folder / manifest.TEMP_FOLDER).rmdir()
+    storage.write_json(folder / files.BUILT_JSON, built, folder)
+    (folder / storage.TEMP_FOLDER).rmdir()
     return built
 
 
@@ -271,7 +271,7 @@ def built_json(
     return {
         "version": files.BUILT_VERSION,
         "fingerprint": writer.fingerprint,
-        "codec": dataclasses.asdict(spec),
+        "codec": storage.to_row(spec),
         "vocab_sha256": vocabulary.sha256,
         "counts": counts,
         "languages": dict(zip(vocabulary.languages, per_language.tolist(), strict=True)),
@@ -308,7 +308,7 @@ def _sync(path: Path) -> None:
 
 
 def _report(output: Path, built: dict[str, Any], started: float, *, skipped: bool) -> BuildReport:
-    spec = manifest.from_row(CodecSpec, built["codec"], "codec")
+    spec = storage.from_row(CodecSpec, built["codec"], "codec")
     counts = built["counts"]
     vocabulary = Vocabulary.load(output / files.VOCAB_JSON)
     return BuildReport(

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from vall_e import manifest
+from vall_e import storage
 from vall_e.dataset import files, scan
 from vall_e.types import CodecSpec, ContractError, UsageError, Utterance, safe_path
 
@@ -34,7 +34,7 @@ class Source:
     def open(cls, folder: Path) -> Source:
         if not folder.is_dir():
             raise UsageError(f"{folder}: no such folder")
-        manifest.require_file(folder / "utterances.jsonl", "`python -m vall_e.emb.process`")
+        storage.require_file(folder / "utterances.jsonl", "`python -m vall_e.emb.process`")
         stamps = _stamps(folder)
         return cls(folder, *scan.read_head(folder / "dataset.json"), stamps)
 
@@ -136,7 +136,7 @@ def read_codes(folder: Path, utterance: Utterance, spec: CodecSpec) -> np.ndarra
         ContractError: names the utterance whose array is missing or not as its row and the codec promise.
     """
     try:
-        codes = np.array(manifest.read_array(safe_path(folder, utterance.codes)))
+        codes = np.array(storage.read_array(safe_path(folder, utterance.codes)))
     except ContractError as error:
         raise ContractError(f"{utterance.id}: {error}") from None
     if codes.shape != (spec.num_levels, utterance.num_frames):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from vall_e import manifest
+from vall_e import storage
 from vall_e.dataset import files
 from vall_e.dataset.vocab import Vocabulary
 from vall_e.types import CodecSpec, ContractError
@@ -42,7 +42,7 @@ class Index:
         self.built = read_built(self.path)
         self.fingerprint: str = self.built["fingerprint"]
         self.speakers: list[str] = self.built["speakers"]
-        self.spec = manifest.from_row(CodecSpec, self.built["codec"], f"{self.path / files.BUILT_JSON}: codec")
+        self.spec = storage.from_row(CodecSpec, self.built["codec"], f"{self.path / files.BUILT_JSON}: codec")
         self.vocabulary = Vocabulary.load(self.path / files.VOCAB_JSON)
         if self.vocabulary.sha256 != self.built["vocab_sha256"]:
             raise ContractError(f"{self.path / files.VOCAB_JSON}: not the vocabulary that the tokens were made with")
@@ -114,8 +114,8 @@ def read_built(path: Path) -> dict[str, Any]:
     Raises:
         UsageError: there is none. ContractError: not JSON, or of another version.
     """
-    file = manifest.require_file(path / files.BUILT_JSON, "`python -m vall_e.dataset build`")
-    value = manifest.read_json(file) or {}
+    file = storage.require_file(path / files.BUILT_JSON, "`python -m vall_e.dataset build`")
+    value = storage.read_json(file) or {}
     if value.get("version") != files.BUILT_VERSION:
         raise ContractError(f"{file}: not of version {files.BUILT_VERSION}; build it again")
     return value

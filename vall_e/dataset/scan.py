@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from vall_e import manifest
+from vall_e import storage
 from vall_e.dataset.vocab import Vocabulary
 from vall_e.types import CodecSpec, ContractError, UsageError, Utterance, safe_path
 
@@ -66,10 +66,10 @@ def read_head(path: Path) -> tuple[CodecSpec, str]:
     Raises:
         UsageError: no such file. ContractError: of another schema, or not a codec.
     """
-    value = manifest.read_json(manifest.require_file(path, "`python -m vall_e.emb.process`")) or {}
-    if value.get("schema_version") != manifest.SCHEMA_VERSION:
-        raise ContractError(f"{path}: not of schema version {manifest.SCHEMA_VERSION}")
-    return manifest.from_row(CodecSpec, value.get("codec"), f"{path}: codec"), str(value.get("made", ""))
+    value = storage.read_json(storage.require_file(path, "`python -m vall_e.emb.process`")) or {}
+    if value.get("schema_version") != storage.SCHEMA_VERSION:
+        raise ContractError(f"{path}: not of schema version {storage.SCHEMA_VERSION}")
+    return storage.from_row(CodecSpec, value.get("codec"), f"{path}: codec"), str(value.get("made", ""))
 
 
 class IdTable:
@@ -190,7 +190,7 @@ def utterance_of(value: Any, where: str) -> Utterance:
     """The row without its words, which no training file holds: checking them would be half the time of a build."""
     if isinstance(value, dict) and "words" in value:
         value["words"] = []
-    return manifest.from_row(Utterance, value, where)
+    return storage.from_row(Utterance, value, where)
 
 
 def check_row(row: Utterance, spec: CodecSpec, root: Path) -> None:

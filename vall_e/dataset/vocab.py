@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vall_e import manifest
+from vall_e import storage
 from vall_e.types import ContractError, UsageError
 
 VOCAB_VERSION = 1
@@ -91,7 +91,7 @@ class Vocabulary:
             "phones": list(self.phones),
             "languages": self.language_ids,
         }
-        manifest.write_json(path, value, root)
+        storage.write_json(path, value, root)
 
     @classmethod
     def load(cls, path: Path) -> Vocabulary:

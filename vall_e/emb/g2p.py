@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from vall_e import config
-from vall_e.emb import text as texts_
+from vall_e.emb.text import normalise as texts_
 from vall_e.types import Reject, RejectReason, UsageError
 
 if TYPE_CHECKING:
-    from vall_e.emb.backends.kana import Kana
+    from vall_e.emb.text.japanese import Kana
 
 STAGE = "g2p"
 REMEMBERED = 64  # prepared texts, and parts of Japanese: the policy asks for lost characters and phonemes in turn
@@ -82,19 +82,19 @@ class Voices(Protocol):
 
 
 def _espeak(stress: bool) -> Voices:
-    from vall_e.emb.backends.phonemizer import Espeak
+    from vall_e.emb.text.phonemizer import Espeak
 
     return Espeak(stress=stress)
 
 
 def _festival(stress: bool) -> Voices:
-    from vall_e.emb.backends.phonemizer import Festival
+    from vall_e.emb.text.phonemizer import Festival
 
     return Festival(stress=stress)
 
 
 def _segments(stress: bool) -> Voices:
-    from vall_e.emb.backends.phonemizer import Segments
+    from vall_e.emb.text.phonemizer import Segments
 
     return Segments(stress=stress)
 
@@ -250,7 +250,7 @@ def _advice(language: str, known: Mapping[str, str]) -> str:
 
 
 def _load_kana() -> Kana:
-    from vall_e.emb.backends.kana import Kana
+    from vall_e.emb.text.japanese import Kana
 
     return Kana()
 

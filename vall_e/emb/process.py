@@ -17,10 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from vall_e import audio, config, manifest
+from vall_e import audio, config, storage
 from vall_e.emb import g2p, qnt
 from vall_e.emb.slicing import STAGE, Limits, Slice, plan_slices
 from vall_e.executor import EXECUTORS, make_executor
+from vall_e.layout import is_reserved
 from vall_e.stage import Ledger, Outcome, StageReport, Work, run_stage
 from vall_e.types import (
     ContractError,
@@ -30,7 +31,6 @@ from vall_e.types import (
     Transcript,
     UsageError,
     Utterance,
-    is_reserved,
     safe_path,
 )
 
@@ -83,7 +83,7 @@ class ProcessOptions(qnt.CodecOptions):
 @dataclass(frozen=True)
 class Item:
     id: str
-    transcript: manifest.RowPlace
+    transcript: storage.RowPlace
 
 
 class Worker:
@@ -158,7 +158,7 @@ class Worker:
         self, recording: Recording, piece: Slice, phonemes: str, language: str, codes: np.ndarray
     ) -> Utterance:
         relative = piece.id + ".npy"
-        manifest.write_array(safe_path(self.dataset, relative), codes, self.dataset)
+        storage.write_array(safe_path(self.dataset, relative), codes, self.dataset)
         return Utterance(
             id=piece.id,
             recording_id=recording.id,
@@ -188,26 +188,26 @@ def process(input_audio: Path, input_metadata: Path, output_dataset: Path, optio
         UsageError: no transcripts, or a dataset that was made with other options. BackendError: a codec or phonemizer
         can't start. ContractError: a manifest or a back end breaks its promise.
     """
-    transcripts = manifest.require_file(input_metadata / "transcripts.jsonl", "python -m vall_e.emb.transcribe")
-    manifest.require_voices(input_audio)
-    items = [Item(recording_id, place) for recording_id, place in manifest.index_rows(transcripts, "recording_id")]
+    transcripts = storage.require_file(input_metadata / "transcripts.jsonl", "python -m vall_e.emb.transcribe")
+    storage.require_voices(input_audio)
+    items = [Item(recording_id, place) for recording_id, place in storage.index_rows(transcripts, "recording_id")]
     _check_unique(items, transcripts)
-    with manifest.folder_lock(output_dataset):
+    with storage.folder_lock(output_dataset):
         if options.overwrite or (output_dataset / FORGOTTEN).exists():
             _forget(output_dataset)
-        head = manifest.read_json(output_dataset / DATASET)
+        head = storage.read_json(output_dataset / DATASET)
         counts = (head or {}).get("counts")
         ledger = Ledger(output_dataset, UTTERANCES, STAGE, lambda *found: _counts(*found) == counts)
         if head is not None:
             _check_head(head, input_audio, options, transcripts, output_dataset)
         if head is None or options.weights or any(item.id not in ledger.done for item in items):
             head = _make_head(head, input_audio, transcripts, options, output_dataset)
-            manifest.write_json(output_dataset / DATASET, head, output_dataset)
+            storage.write_json(output_dataset / DATASET, head, output_dataset)
         make_worker = functools.partial(Worker, input_audio, output_dataset, options)
         report = run_stage(ledger, Work(items=items), make_worker, make_executor(options.executor, options.workers))
-        head["config"]["input_audio"] = manifest.printable(input_audio.resolve())
+        head["config"]["input_audio"] = storage.printable(input_audio.resolve())
         head["counts"] = _counts(report.num_rows, report.num_rejects)
-        manifest.write_json(output_dataset / DATASET, head, output_dataset)
+        storage.write_json(output_dataset / DATASET, head, output_dataset)
     return report
 
 
@@ -227,7 +227,7 @@ def check(options: ProcessOptions) -> None:
 
 def forget(output_dataset: Path) -> None:
     """Empties a dataset as `--overwrite` does; what else lies in the folder is not touched."""
-    with manifest.folder_lock(output_dataset):
+    with storage.folder_lock(output_dataset):
         _forget(output_dataset)
 
 
@@ -244,14 +244,14 @@ def _check_head(
 ) -> None:
     """Refuses to mix two folders of audio, two sets of options, or texts that were replaced, in one dataset."""
     advice = "pass --overwrite to make it anew, or choose another output folder"
-    if manifest.is_another_folder(head["config"].get("input_audio"), input_audio):
+    if storage.is_another_folder(head["config"].get("input_audio"), input_audio):
         raise UsageError(f"{dataset}: made from {head['config']['input_audio']}, now {input_audio}; {advice}")
     before = {key: head["config"].get(key) for key in options.deciding}
     for key, value in options.deciding.items():
         if before[key] != value:
             raise UsageError(f"{dataset}: made with {key} {before[key]!r}, now {value!r}; {advice}")
     seen = head["transcripts"]
-    if manifest.prefix_hash(transcripts, seen["bytes"]) != (seen["bytes"], seen["sha256"]):
+    if storage.prefix_hash(transcripts, seen["bytes"]) != (seen["bytes"], seen["sha256"]):
         raise UsageError(f"{dataset}: {transcripts} was made anew since; {advice}")
 
 
@@ -259,22 +259,22 @@ def _make_head(
     head: dict[str, Any] | None, input_audio: Path, transcripts: Path, options: ProcessOptions, dataset: Path
 ) -> dict[str, Any]:
     """What dataset.json says; loads the codec once, so that a missing one is told before any work."""
-    codec = dataclasses.asdict(qnt.load_codec(options).spec)
+    codec = storage.to_row(qnt.load_codec(options).spec)
     if head is not None and head["codec"] != codec:
         raise UsageError(
             f"{dataset}: made with codec {head['codec']['name']} of weights {head['codec']['weights_sha256'][:12]}, "
             f"now {codec['name']} {codec['weights_sha256'][:12]}; pass --overwrite, or choose another --output-dataset"
         )
-    num_bytes, sha256 = manifest.prefix_hash(transcripts)
+    num_bytes, sha256 = storage.prefix_hash(transcripts)
     phonemizer = g2p.load_phonemizer(options.g2p).version
     return {
-        "schema_version": manifest.SCHEMA_VERSION,
+        "schema_version": storage.SCHEMA_VERSION,
         # tells a dataset from one that was made anew in its place with the same rows
         "made": (head or {}).get("made") or datetime.datetime.now(datetime.UTC).isoformat(),
         "codec": codec,
-        "config": {"input_audio": manifest.printable(input_audio.resolve()), **options.deciding},
+        "config": {"input_audio": storage.printable(input_audio.resolve()), **options.deciding},
         "transcripts": {"bytes": num_bytes, "sha256": sha256},
-        "versions": manifest.versions(LIBRARIES) | {"phonemizer": phonemizer},
+        "versions": storage.versions(LIBRARIES) | {"phonemizer": phonemizer},
         "counts": None,
     }
 
@@ -286,7 +286,7 @@ def _forget(dataset: Path) -> None:
         os.replace(rows, forgotten)
     (dataset / DATASET).unlink(missing_ok=True)
     Ledger(dataset, UTTERANCES, STAGE, lambda *_: False).clear()
-    for _, row in manifest.read_json_lines(forgotten):
+    for _, row in storage.read_json_lines(forgotten):
         safe_path(dataset, str(row.get("codes"))).unlink(missing_ok=True)
     forgotten.unlink(missing_ok=True)
 

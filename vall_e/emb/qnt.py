@@ -8,7 +8,7 @@
 
 A codec sees float32 at its own rate, mono or, if it is a stereo codec, both sides; resampling, downmixing and checks
 are done here, once for all of them. A file is never held in memory as a whole, what is decoded is. A new codec is one
-file in `backends/` and one line in REGISTRY, or an entry point of another package.
+file in `codecs/` and one line in REGISTRY, or an entry point of another package.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from vall_e import audio as audio_files
-from vall_e import config, manifest
-from vall_e.emb import kaldi
+from vall_e import config, storage
+from vall_e.emb.codecs import kaldi
 from vall_e.types import BackendError, CodecSpec, ContractError, UsageError
 
 
@@ -70,37 +70,37 @@ class CodecOptions:
 
 
 def _encodec(options: CodecOptions) -> Codec:
-    from vall_e.emb.backends.encodec import EncodecCodec
+    from vall_e.emb.codecs.encodec import EncodecCodec
 
     return EncodecCodec(**_common(options))
 
 
 def _encodec_48khz(options: CodecOptions) -> Codec:
-    from vall_e.emb.backends.encodec_48khz import Encodec48Codec
+    from vall_e.emb.codecs.encodec_48khz import Encodec48Codec
 
     return Encodec48Codec(**_common(options))
 
 
 def _vocos(options: CodecOptions) -> Codec:
-    from vall_e.emb.backends.vocos import VocosCodec
+    from vall_e.emb.codecs.vocos import VocosCodec
 
     return VocosCodec(**_common(options))
 
 
 def _dac(name: str, chunk_s: float | None, options: CodecOptions) -> Codec:
-    from vall_e.emb.backends.dac import DacCodec
+    from vall_e.emb.codecs.dac import DacCodec
 
     return DacCodec(name=name, chunk_s=chunk_s, **_common(options))
 
 
 def _funcodec(options: CodecOptions) -> Codec:
-    from vall_e.emb.backends.funcodec import FuncodecCodec
+    from vall_e.emb.codecs.funcodec import FuncodecCodec
 
     return FuncodecCodec(**_common(options), bit_width=options.bit_width)
 
 
 def _tiny(options: CodecOptions) -> Codec:
-    from vall_e.emb.backends.tiny import TinyCodec
+    from vall_e.emb.codecs.tiny import TinyCodec
 
     if options.dtype != "float32":
         raise UsageError(f"tiny: it computes with float32 only, not {options.dtype}")
@@ -192,7 +192,7 @@ def _encode_prepared(codec: Codec, ready: Sequence[np.ndarray]) -> list[np.ndarr
     coded = codec.encode(ready)
     for samples, codes in zip(ready, coded, strict=True):
         expected = (spec.num_levels, spec.num_frames(samples.shape[-1]))
-        if codes.dtype != manifest.CODE_DTYPE or codes.shape != expected:
+        if codes.dtype != storage.CODE_DTYPE or codes.shape != expected:
             raise ContractError(f"{spec.name} gave {codes.dtype} {codes.shape}, its spec says uint16 {expected}")
     return coded
 
@@ -321,7 +321,7 @@ def join_bits(coarse: np.ndarray, fine: np.ndarray, num_fine_bits: int) -> np.nd
 def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     if argv[:1] == ["report"]:
-        from vall_e.emb.quality import main as report
+        from vall_e.emb.codecs.evaluate import main as report
 
         return report(argv[1:])
     parser = argparse.ArgumentParser(prog="python -m vall_e.emb.qnt", description="Audio to codes, or codes to audio.")
@@ -398,7 +398,7 @@ def _file_to_codes(codec: Codec, source: Path, target: Path) -> None:
 
 
 def _codes_to_file(codec: Codec, source: Path, target: Path) -> None:
-    codes = manifest.read_array(source)
+    codes = storage.read_array(source)
     known = _scales_path(source)
     scales = _read_scales(known) if known.is_file() else None
     try:

@@ -21,10 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import msgspec
 import numpy as np
 
-from vall_e import audio, config, manifest, stage
-from vall_e.emb._similar_input import (
+from vall_e import audio, config, stage, storage
+from vall_e.emb.features.slices import (
     DATASET,
     MADE_BY,
     RecordingSlices,
@@ -34,7 +35,7 @@ from vall_e.emb._similar_input import (
     load_slices,
     same_stretch,
 )
-from vall_e.emb._top_k import top_k
+from vall_e.emb.features.top_k import top_k
 from vall_e.executor import make_executor
 from vall_e.types import CodecSpec, ContractError, UsageError, safe_path
 
@@ -80,13 +81,13 @@ class SimilarOptions:
 
 
 def _make_mfcc(input_dataset: Path, options: SimilarOptions) -> FeatureExtractor:
-    from vall_e.emb.backends.mfcc import MfccExtractor
+    from vall_e.emb.features.mfcc import MfccExtractor
 
     return MfccExtractor()
 
 
 def _make_codes(input_dataset: Path, options: SimilarOptions) -> FeatureExtractor:
-    from vall_e.emb.backends.histogram import HistogramExtractor
+    from vall_e.emb.features.histogram import HistogramExtractor
 
     spec = _codec(input_dataset)
     return HistogramExtractor(
@@ -107,7 +108,7 @@ def similar(input_dataset: Path, options: SimilarOptions, *, input_audio: Path |
     """
     started = time.monotonic()
     groups = group(load_slices(input_dataset), options.scope)
-    with manifest.folder_lock(input_dataset):
+    with storage.folder_lock(input_dataset):
         settings = _settings(input_dataset, options)
         done = set() if options.overwrite else _done(input_dataset, input_audio, groups, settings)
         todo = {key: groups[key] for key in sorted(groups.keys() - done)}
@@ -124,11 +125,11 @@ def similar(input_dataset: Path, options: SimilarOptions, *, input_audio: Path |
 
 
 def _dataset_json(input_dataset: Path) -> dict[str, Any]:
-    return manifest.read_json(manifest.require_file(input_dataset / DATASET, MADE_BY)) or {}
+    return storage.read_json(storage.require_file(input_dataset / DATASET, MADE_BY)) or {}
 
 
 def _codec(input_dataset: Path) -> CodecSpec:
-    return manifest.from_row(CodecSpec, _dataset_json(input_dataset).get("codec"), f"{input_dataset / DATASET}: codec")
+    return storage.from_row(CodecSpec, _dataset_json(input_dataset).get("codec"), f"{input_dataset / DATASET}: codec")
 
 
 def _folder(input_dataset: Path, input_audio: Path | None) -> Path | None:
@@ -184,10 +185,10 @@ def _done(
     Raises:
         UsageError: the rows come from other settings.
     """
-    have = {row.get("id") for _, row in manifest.read_json_lines(input_dataset / ROWS)}
+    have = {row.get("id") for _, row in storage.read_json_lines(input_dataset / ROWS)}
     if not have:
         return set()
-    written = manifest.read_json(input_dataset / SETTINGS) or {}
+    written = storage.read_json(input_dataset / SETTINGS) or {}
     if written.get("made", "") != settings["made"]:
         return set()  # of a dataset that is no more, whatever the options were
     names = sorted(written.keys() | settings.keys())
@@ -195,7 +196,7 @@ def _done(
     differing = ", ".join(f"{name}: {old}, now {new}" for name, old, new in changes if old != new)
     if differing:
         raise UsageError(f"{input_dataset / ROWS} was made with other options ({differing}); --overwrite drops it")
-    marks = {row.get("id"): row for _, row in manifest.read_json_lines(input_dataset / GROUPS)}
+    marks = {row.get("id"): row for _, row in storage.read_json_lines(input_dataset / GROUPS)}
     folder = _folder(input_dataset, input_audio)
     back = {
         key
@@ -212,7 +213,7 @@ def _done(
 
 
 def _notes(input_dataset: Path) -> list[str]:
-    marks = (mark for _, mark in manifest.read_json_lines(input_dataset / GROUPS))
+    marks = (mark for _, mark in storage.read_json_lines(input_dataset / GROUPS))
     missing = sorted({name for mark in marks for name in mark.get("missing", ())})
     if not missing:
         return []
@@ -224,7 +225,7 @@ def _notes(input_dataset: Path) -> list[str]:
 def _fingerprint(slices: Sequence[Slice]) -> str:
     digest = hashlib.sha256()
     for piece in slices:
-        digest.update(json.dumps(list(vars(piece).values())).encode() + b"\n")
+        digest.update(json.dumps(list(msgspec.structs.astuple(piece))).encode() + b"\n")
     return digest.hexdigest()
 
 
@@ -234,12 +235,12 @@ def _keep_only(input_dataset: Path, settings: Mapping[str, Any], kept: Mapping[s
     # marks go first: a kill between the two leaves rows that count as not done
     for name, wanted in ((GROUPS, kept.keys()), (ROWS, ids)):
         path = input_dataset / name
-        rows = {row.get("id"): row for _, row in manifest.read_json_lines(path)}
+        rows = {row.get("id"): row for _, row in storage.read_json_lines(path)}
         if not path.exists() or not rows.keys() <= wanted:
-            manifest.write_json_lines(path, (row for key, row in rows.items() if key in wanted), input_dataset)
+            storage.write_json_lines(path, (row for key, row in rows.items() if key in wanted), input_dataset)
     path = input_dataset / SETTINGS
-    if manifest.read_json(path) != settings:
-        manifest.write_json(path, settings, input_dataset)
+    if storage.read_json(path) != settings:
+        storage.write_json(path, settings, input_dataset)
 
 
 # From files to features
@@ -271,7 +272,7 @@ def _run(
 
     outcomes = executor.map(functools.partial(_make_worker, input_dataset, voices, options), items)
     rows_path, groups_path = input_dataset / ROWS, input_dataset / GROUPS
-    with manifest.JsonlWriter(rows_path) as rows, manifest.JsonlWriter(groups_path) as marks:
+    with storage.JsonlWriter(rows_path) as rows, storage.JsonlWriter(groups_path) as marks:
         for key, raw in _gather(counted(outcomes), here):
             found = _rows(here[key], extractor.normalise(raw), options.top_k) if here[key] else []
             rows.write(_with_empty(todo[key], found))
@@ -330,7 +331,7 @@ _STALE = f"the audio is not what the dataset was made of: give the right --input
 
 def _read_codes(input_dataset: Path, item: RecordingSlices) -> Iterator[np.ndarray]:
     for piece in item.slices:
-        codes = manifest.read_array(safe_path(input_dataset, piece.codes))
+        codes = storage.read_array(safe_path(input_dataset, piece.codes))
         if codes.shape[1] != piece.num_frames:
             told = f"{piece.codes} has {codes.shape[1]} frames, its row says {piece.num_frames}"
             raise ContractError(f"{piece.id}: {told}; run {MADE_BY} --overwrite")

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from vall_e import audio, config, manifest
-from vall_e.emb.stamps import STAMPS, what_changed
+from vall_e import audio, config, storage
+from vall_e.corpora.stamps import STAMPS, what_changed
 from vall_e.executor import EXECUTORS, make_executor
+from vall_e.layout import is_reserved
 from vall_e.stage import Ledger, Outcome, StageReport, Work, run_stage
-from vall_e.types import LANGUAGE_FILE, Reject, RejectReason, Transcript, Unheard, UsageError, is_reserved
+from vall_e.types import LANGUAGE_FILE, Reject, RejectReason, Transcript, Unheard, UsageError
 
 STAGE = "transcribe"
 TRANSCRIPTS = "transcripts.jsonl"
@@ -42,7 +43,7 @@ class Transcriber(Protocol):
 
 
 def _whisperx(options: TranscribeOptions) -> Transcriber:
-    from vall_e.emb.backends.whisperx import WhisperX
+    from vall_e.emb.asr.whisperx import WhisperX
 
     return WhisperX(
         model_name=options.model_name,
@@ -54,13 +55,13 @@ def _whisperx(options: TranscribeOptions) -> Transcriber:
 
 
 def _pocketsphinx(options: TranscribeOptions) -> Transcriber:
-    from vall_e.emb.backends.pocketsphinx import PocketSphinx
+    from vall_e.emb.asr.pocketsphinx import PocketSphinx
 
     return PocketSphinx()
 
 
 def _sidecar(options: TranscribeOptions) -> Transcriber:
-    from vall_e.emb.backends.sidecar import Sidecar
+    from vall_e.emb.asr.given import Sidecar
 
     return Sidecar(language_is_known=options.language != AUTO)
 
@@ -224,10 +225,10 @@ def transcribe(input_audio: Path, output_metadata: Path, options: TranscribeOpti
         UsageError: no such folder, or transcripts that were made with other options. BackendError: a package or model
         is missing. ContractError: a manifest is broken, or a worker died.
     """
-    root = Path(os.path.abspath(manifest.require_voices(input_audio)))
+    root = Path(os.path.abspath(storage.require_voices(input_audio)))
     executor = make_executor(options.executor, options.workers)
     chain = load_chain(options)  # tells what is missing before anything is touched
-    with manifest.folder_lock(output_metadata):
+    with storage.folder_lock(output_metadata):
         ledger = Ledger(output_metadata, TRANSCRIPTS, STAGE, lambda *_: True)
         if options.overwrite:
             ledger.clear()
@@ -251,7 +252,7 @@ def find_work(root: Path) -> Work:
     """
     found = audio.scan(root, STAGE)
     if not found.found and not found.rejects:
-        raise UsageError(f"{manifest.printable(root)}: none of its {found.num_ignored} files is audio by its extension")
+        raise UsageError(f"{storage.printable(root)}: none of its {found.num_ignored} files is audio by its extension")
     detail = "a folder in its path has a name that datasets use; rename it"
     items, reserved = [], []
     for recording_id, path in found.found:
@@ -264,12 +265,12 @@ def find_work(root: Path) -> Work:
 
 def _check_same(folder: Path, root: Path, options: TranscribeOptions) -> None:
     """Refuses to go on with another folder or other options than those of the rows that stand."""
-    head = manifest.read_json(folder / METADATA)
+    head = storage.read_json(folder / METADATA)
     if head is None:
         return
     advice = "pass --overwrite to make it anew, or choose another output folder"
-    if manifest.is_another_folder(head.get("input_audio"), root):
-        raise UsageError(f"{folder}: made from {head['input_audio']}, now {manifest.printable(root)}; {advice}")
+    if storage.is_another_folder(head.get("input_audio"), root):
+        raise UsageError(f"{folder}: made from {head['input_audio']}, now {storage.printable(root)}; {advice}")
     before = head.get(STAGE) or {}
     for key in sorted({*before, *options.deciding}):
         if before.get(key) != options.deciding.get(key):
@@ -280,13 +281,13 @@ def _check_same(folder: Path, root: Path, options: TranscribeOptions) -> None:
 
 def _write_metadata(folder: Path, root: Path, options: TranscribeOptions, chain: Sequence[Transcriber]) -> None:
     head = {
-        "schema_version": manifest.SCHEMA_VERSION,
-        "input_audio": manifest.printable(root.resolve()),
+        "schema_version": storage.SCHEMA_VERSION,
+        "input_audio": storage.printable(root.resolve()),
         STAGE: options.deciding,
         "backends": [transcriber.name_and_version for transcriber in chain],
-        "versions": manifest.versions(LIBRARIES),
+        "versions": storage.versions(LIBRARIES),
     }
-    manifest.write_json(folder / METADATA, head, folder)
+    storage.write_json(folder / METADATA, head, folder)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

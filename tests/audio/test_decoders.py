@@ -1,0 +1,206 @@
+"""Damaged files of every format: read as they are, or refused with a reason, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from audio_files import RATE_HZ, encode, nobodys_folder, reason_of, tone
+
+from vall_e import audio
+from vall_e.types import RejectReason
+
+FORMATS = {
+    **{"a.wav": "sf", "adpcm.wav": "sf", "a.w64": "sf", "a.aiff": "sf", "a.caf": "sf", "alac.caf": "sf", "a.au": "sf"},
+    **{"a.flac": "sf", "vorbis.ogg": "sf", "opus.ogg": "sf", "a.mp3": "sf", "a.opus": "libopus", "a.m4a": "aac"},
+    **{"a.webm": "libopus", "a.mka": "flac", "a.wma": "wmav2", "a.mp2": "mp2", "a.aac": "aac", "a.mov": "pcm_s16le"},
+}
+SUBTYPES = {"adpcm.wav": "IMA_ADPCM", "alac.caf": "ALAC_16", "vorbis.ogg": "VORBIS", "opus.ogg": "OPUS"}
+CASES_PER_FORMAT = 18
+
+
+@pytest.fixture(scope="module")
+def originals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Half a second in every format."""
+    folder = tmp_path_factory.mktemp("originals")
+    for name, codec in FORMATS.items():
+        if codec == "sf":
+            soundfile.write(folder / name, tone(RATE_HZ // 2), RATE_HZ, subtype=SUBTYPES.get(name))
+        else:
+            encode(folder / name, tone(24_000, 48_000), 48_000, codec)
+    return {name: (folder / name).read_bytes() for name in FORMATS}
+
+
+def damaged(content: bytes, other: bytes, chance: random.Random) -> bytes:
+    """Flipped bytes, mostly in the header; or a cut; or a splice of two files; or a stretch left out."""
+    kind, place = chance.randrange(5), chance.randrange(len(content))
+    if kind == 0:
+        return content[:place]
+    if kind == 1:
+        return content[:place] + other[chance.randrange(len(other)) :]
+    if kind == 2:
+        return content[:place] + content[place + chance.randrange(1, 200) :]
+    changed = bytearray(content)
+    reach = min(len(content), 600 if kind == 3 else len(content))
+    for _ in range(chance.choice((1, 3, 20))):
+        changed[chance.randrange(reach)] = chance.choice((0, 1, 0x7F, 0x80, 0xFF, chance.randrange(256)))
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_damaged_file_is_read_or_refused(
+    originals: dict[str, bytes], tmp_path: Path, name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Text in metadata that is no UTF-8, an unknown codec, a change of rate used to end the run with a traceback."""
+    chance = random.Random(name)
+    path = tmp_path / name
+    for number in range(int(os.environ.get("FUZZ_CASES", CASES_PER_FORMAT))):
+        path.write_bytes(damaged(originals[name], originals[chance.choice(list(FORMATS))], chance))
+        try:
+            recording = audio.probe(path, name)
+            assert 1_000 <= recording.sample_rate_hz <= 768_000 and 1 <= recording.num_channels <= 64
+            if recording.num_samples < 10_000_000:
+                assert sum(len(block) for block in audio.blocks(path)) == recording.num_samples, number
+        except audio.AudioError as error:
+            assert isinstance(error.reason, RejectReason) and error.detail
+    assert capfd.readouterr() == ("", "")  # decoders print to the terminal what they find odd
+
+
+def replaced(content: bytes, old: bytes, new: bytes) -> bytes:
+    assert content.count(old) and len(old) == len(new)
+    return content.replace(old, new)
+
+
+def test_metadata_that_is_no_utf8(originals: dict[str, bytes], tmp_path: Path) -> None:
+    (tmp_path / "a.m4a").write_bytes(replaced(originals["a.m4a"], b"SoundHandler", b"S\xff\xfeundHandle"))
+    assert len(audio.load(tmp_path / "a.m4a")[0]) == pytest.approx(24_000, abs=2_000)
+
+
+def test_a_codec_that_nobody_knows(originals: dict[str, bytes], tmp_path: Path) -> None:
+    (tmp_path / "a.caf").write_bytes(replaced(originals["a.caf"], b"lpcm", b"zzzz"))
+    assert reason_of(tmp_path / "a.caf") == RejectReason.UNREADABLE
+    content = bytearray(originals["a.wav"])
+    content[20:22] = b"\x34\x12"  # the format's number
+    (tmp_path / "a.wav").write_bytes(content)
+    assert reason_of(tmp_path / "a.wav") == RejectReason.UNREADABLE
+
+
+@pytest.mark.parametrize("rate_hz", [0, 1, 999, 768_001, 2**31 - 1])
+def test_a_rate_that_can_not_be(originals: dict[str, bytes], tmp_path: Path, rate_hz: int) -> None:
+    """Of 16,000 samples at 1 Hz, 4.4 hours of audio were made."""
+    content = bytearray(originals["a.wav"])
+    content[24:28] = rate_hz.to_bytes(4, "little")
+    (tmp_path / "a.wav").write_bytes(content)
+    assert reason_of(tmp_path / "a.wav") == RejectReason.UNREADABLE
+
+
+@pytest.mark.parametrize(("num_channels", "is_fine"), [(64, True), (65, False), (1_024, False)])
+def test_channels_without_end(tmp_path: Path, num_channels: int, is_fine: bool) -> None:
+    soundfile.write(tmp_path / "a.wav", np.ones((100, num_channels)), RATE_HZ)
+    if is_fine:
+        assert len(audio.load(tmp_path / "a.wav")[0]) == 100
+    else:
+        assert reason_of(tmp_path / "a.wav") == RejectReason.UNREADABLE
+
+
+@pytest.mark.parametrize("name", ["a.webm", "a.mka", "a.wma", "vorbis.ogg", "opus.ogg", "a.opus", "a.w64"])
+def test_a_container_cut_short_is_truncated(tmp_path: Path, name: str) -> None:
+    """Half a WebM used to pass as a recording of half the length, with the text of the whole."""
+    if FORMATS[name] == "sf":
+        soundfile.write(tmp_path / name, tone(4 * RATE_HZ), RATE_HZ, subtype=SUBTYPES.get(name))
+    else:
+        encode(tmp_path / name, tone(4 * 48_000, 48_000), 48_000, FORMATS[name])
+    content = (tmp_path / name).read_bytes()
+    assert len(audio.load(tmp_path / name)[0]) > 0
+    (tmp_path / name).write_bytes(content[: len(content) // 2])
+    assert reason_of(tmp_path / name) == RejectReason.TRUNCATED
+
+
+def test_a_longer_picture_is_no_missing_sound(tmp_path: Path) -> None:
+    import av
+
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        picture, sound = container.add_stream("mpeg4", rate=10), container.add_stream("flac", rate=RATE_HZ)
+        picture.width = picture.height = 64
+        picture.pix_fmt, sound.layout = "yuv420p", "mono"
+        for _ in range(40):
+            container.mux(picture.encode(av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8))))
+        samples = (tone(RATE_HZ) * 32767).astype(np.int16)
+        frame = av.AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
+        frame.sample_rate, frame.pts = RATE_HZ, 0
+        for stream, last in ((sound, frame), (sound, None), (picture, None)):
+            container.mux(stream.encode(last))
+    assert len(audio.load(tmp_path / "a.mkv")[0]) == RATE_HZ
+
+
+def test_a_rate_that_changes_in_the_middle(tmp_path: Path) -> None:
+    encode(tmp_path / "slow.aac", tone(RATE_HZ), RATE_HZ, "aac")
+    encode(tmp_path / "fast.aac", tone(48_000, 48_000), 48_000, "aac")
+    (tmp_path / "a.aac").write_bytes((tmp_path / "slow.aac").read_bytes() + (tmp_path / "fast.aac").read_bytes())
+    assert reason_of(tmp_path / "a.aac") == RejectReason.UNREADABLE
+
+
+@pytest.fixture(scope="module")
+def mp3(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """3 s."""
+    path = tmp_path_factory.mktemp("mp3") / "a.mp3"
+    soundfile.write(path, tone(3 * RATE_HZ), RATE_HZ)
+    return path.read_bytes()
+
+
+APE = b"APETAGEX" + b"".join(n.to_bytes(4, "little") for n in (2000, 64, 1, 1 << 31)) + bytes(8)
+TAGS = {
+    "ID3v2": (b"ID3\x04\0\0\0\0\x40\0" + bytes(64 * 128), b""),
+    "ID3v1": (b"", b"TAG" + bytes(125)),
+    "APE": (b"", APE + b"x" * 32 + APE),
+    "Lyrics3": (b"", b"LYRICSBEGIN" + b"x" * 100 + b"000111LYRICS200" + b"TAG" + bytes(125)),
+}
+
+
+@pytest.mark.parametrize("kind", TAGS)
+def test_tags_of_an_mp3_are_no_sound(mp3: bytes, tmp_path: Path, kind: str, capfd: pytest.CaptureFixture[str]) -> None:
+    before, after = TAGS[kind]
+    (tmp_path / "bare.mp3").write_bytes(mp3)
+    (tmp_path / "a.mp3").write_bytes(before + mp3 + after)
+    bare, _ = audio.load(tmp_path / "bare.mp3")
+    assert len(bare) == 3 * RATE_HZ
+    np.testing.assert_array_equal(audio.load(tmp_path / "a.mp3")[0], bare)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 16_000, 22_050, 24_000, 44_100, 48_000])
+def test_an_mp3_is_as_long_as_libsndfile_says(tmp_path: Path, rate_hz: int) -> None:
+    """Without the encoder's delay and padding, which its tag counts."""
+    soundfile.write(tmp_path / "a.mp3", tone(2 * rate_hz + 77, rate_hz), rate_hz)
+    want, _ = soundfile.read(tmp_path / "a.mp3", dtype="float32")
+    samples, found_hz = audio.load(tmp_path / "a.mp3")
+    assert (len(samples), found_hz) == (len(want), rate_hz)
+    np.testing.assert_allclose(samples, want, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["header", "random", "lost"])
+def test_a_damaged_frame_does_not_shift_an_mp3(mp3: bytes, tmp_path: Path, kind: str) -> None:
+    middle = len(mp3) // 2
+    junk = {"header": bytes(100), "random": random.Random(5).randbytes(100), "lost": b""}[kind]
+    (tmp_path / "a.mp3").write_bytes(mp3[:middle] + junk + mp3[middle + 100 :])
+    with pytest.raises(audio.AudioError, match="damaged in the middle") as error:
+        audio.load(tmp_path / "a.mp3")
+    assert error.value.reason == RejectReason.TRUNCATED
+
+
+def test_an_mp3_cut_short(mp3: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.mp3").write_bytes(mp3[: len(mp3) // 2])
+    assert reason_of(tmp_path / "a.mp3") == RejectReason.TRUNCATED
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.mp3", "a.m4a"])
+def test_a_file_that_may_not_be_read(originals: dict[str, bytes], name: str) -> None:
+    with nobodys_folder() as folder:
+        (folder / name).write_bytes(originals[name])
+        assert len(audio.load(folder / name)[0]) > 0
+        (folder / name).chmod(0)
+        assert reason_of(folder / name) == RejectReason.UNREADABLE

@@ -1,0 +1,354 @@
+"""Audio files in: found, probed, read in pieces as float32, mono where nobody asks for stereo, resampled.
+
+`vall_e.audio.decoders` reads them, by libsndfile or PyAV. Nothing here holds a whole long file, except `load`, which
+says so; `mapped` keeps one on disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import os
+import stat
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+import numpy as np
+
+from vall_e.audio.decoders import AudioError as AudioError
+from vall_e.audio.decoders import av_frames, open_soundfile
+from vall_e.types import (
+    MAX_NAME_BYTES,
+    Recording,
+    Reject,
+    RejectReason,
+    UsageError,
+    has_audio_extension,
+    speaker_of,
+)
+
+BLOCK_SAMPLES = 1 << 18
+MAP_BLOCK_S = 5.0
+SILENCE_PEAK = 1e-4  # -80 dBFS: dither of a 16-bit file stays below
+ARRAY_SUFFIX_BYTES = len("-00000.npy")  # what an utterance's array adds to the recording's name
+WRITABLE_EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".au", ".caf", ".w64")
+
+
+@dataclass
+class Scan:
+    """What lies in an input folder: audio files by id, what can't be taken and why, and how many other files."""
+
+    found: list[tuple[str, Path]] = field(default_factory=list)
+    rejects: list[Reject] = field(default_factory=list)
+    num_ignored: int = 0
+
+
+def scan(root: Path, stage: str) -> Scan:
+    """Walks `root` in the order of names. Links inside it are not followed: no loop, and no file counted twice.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError: `root` itself is not a folder.
+    """
+    result = Scan()
+    real_root = Path(os.path.realpath(root))
+    pending = [root]
+    while pending:
+        folder = pending.pop()
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except PermissionError as error:
+            if folder == root:
+                raise
+            result.rejects.append(_reject(_printable(folder, root), stage, RejectReason.UNREADABLE, str(error)))
+            continue
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                pending.append(Path(entry.path))
+            _sort_entry(entry, root, real_root, stage, result)
+    result.found.sort()
+    result.rejects.sort(key=lambda reject: reject.id)
+    return result
+
+
+def _sort_entry(entry: os.DirEntry[str], root: Path, real_root: Path, stage: str, result: Scan) -> None:
+    path = Path(entry.path)
+    recording_id = _printable(path, root)
+    problem = _problem(entry, real_root)
+    if problem is not None:
+        result.rejects.append(_reject(recording_id, stage, *problem))
+    elif not has_audio_extension(entry.name):
+        result.num_ignored += not entry.is_dir(follow_symlinks=False)
+    elif not _is_utf8(entry.path):
+        result.rejects.append(_reject(recording_id, stage, RejectReason.BAD_NAME, "the name is not UTF-8; rename it"))
+    elif len(os.fsencode(entry.name)) + ARRAY_SUFFIX_BYTES > MAX_NAME_BYTES:
+        detail = f"the name has over {MAX_NAME_BYTES - ARRAY_SUFFIX_BYTES} bytes, which leaves no room for its array's"
+        result.rejects.append(_reject(recording_id, stage, RejectReason.BAD_NAME, detail))
+    else:
+        result.found.append((recording_id, path))
+
+
+def _problem(entry: os.DirEntry[str], real_root: Path) -> tuple[RejectReason, str] | None:
+    """Why an entry can't be an input, whatever it holds; None for files, plain folders and what is not audio."""
+    is_audio = has_audio_extension(entry.name)
+    if entry.is_symlink():
+        target = os.path.realpath(entry.path)
+        if not Path(target).is_relative_to(real_root):
+            if is_audio or os.path.isdir(target):
+                return RejectReason.LINK_OUTSIDE, "a link that leaves the input folder; copy or bind-mount its target"
+            return None
+        if os.path.isdir(target) or (is_audio and os.path.isfile(target) and has_audio_extension(target)):
+            return RejectReason.LINK_INSIDE, "a link to what lies in the same input, where it is counted already"
+        if not os.path.exists(target):
+            return (RejectReason.UNREADABLE, "a broken link") if is_audio else None
+    if not is_audio:
+        return None
+    try:
+        mode = entry.stat().st_mode
+    except OSError as error:
+        return RejectReason.UNREADABLE, str(error.strerror)
+    if not stat.S_ISREG(mode):
+        return RejectReason.NOT_A_FILE, "a folder, pipe or device with an audio file's name"
+    return None
+
+
+def _printable(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix().encode(errors="backslashreplace").decode()
+
+
+def _is_utf8(name: str) -> bool:
+    return not any("\ud800" <= char <= "\udfff" for char in name)
+
+
+def _reject(item: str, stage: str, reason: RejectReason, detail: str) -> Reject:
+    return Reject(id=item, stage=stage, reason=reason, detail=detail)
+
+
+def is_inside(root: Path, path: Path) -> bool:
+    """Whether `path`, links followed, still lies below `root`."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
+
+
+def probe(path: Path, recording_id: str) -> Recording:
+    """The header of an audio file; where the container holds no true length, the file is decoded once to count.
+
+    Raises:
+        AudioError: UNREADABLE, EMPTY, TRUNCATED.
+    """
+    with open_soundfile(path) as file:
+        if file is not None:
+            num_samples, rate_hz, num_channels = file.frames, file.samplerate, file.channels
+        else:
+            num_samples = 0
+            for block, rate_hz, num_channels in av_frames(path):  # noqa: B007 (the last values are those of the stream)
+                num_samples += block.shape[1]
+    if num_samples == 0:
+        raise AudioError(RejectReason.EMPTY, "no samples")
+    group, speaker = speaker_of(recording_id)
+    return Recording(
+        id=recording_id,
+        group=group,
+        speaker=speaker,
+        sample_rate_hz=rate_hz,
+        num_samples=num_samples,
+        num_channels=num_channels,
+    )
+
+
+def blocks(path: Path, block_samples: int = BLOCK_SAMPLES, *, keep_stereo: bool = False) -> Iterator[np.ndarray]:
+    """Mono float32 [n] pieces at the file's own rate, in order, none empty, at most `block_samples` long.
+
+    With `keep_stereo` those of a file of two channels are [n,2].
+
+    Raises:
+        AudioError: UNREADABLE, EMPTY, TRUNCATED, NON_FINITE.
+    """
+    for channels in _raw_blocks(path, block_samples):
+        block = np.ascontiguousarray(channels.T) if keep_stereo and len(channels) == 2 else _downmix(channels)
+        if not np.isfinite(block).all():
+            raise AudioError(RejectReason.NON_FINITE, "NaN or infinity among the samples")
+        yield block
+
+
+def _raw_blocks(path: Path, block_samples: int) -> Iterator[np.ndarray]:
+    """Float32 [C,n] pieces."""
+    with open_soundfile(path) as file:
+        if file is not None:
+            num_read = 0
+            while num_read < file.frames:
+                block = file.read(block_samples, dtype="float32", always_2d=True)
+                if len(block) == 0:
+                    detail = f"the header promises {file.frames} samples, the file holds {num_read}"
+                    raise AudioError(RejectReason.TRUNCATED, detail)
+                num_read += len(block)
+                yield block.T
+            return
+    for frame, _, _ in av_frames(path):
+        for start in range(0, frame.shape[1], block_samples):
+            yield frame[:, start : start + block_samples]
+
+
+def _downmix(channels: np.ndarray) -> np.ndarray:
+    """[C,n] → [n], the mean of the channels."""
+    return np.ascontiguousarray(channels[0] if len(channels) == 1 else channels.mean(axis=0, dtype=np.float32))
+
+
+def load(path: Path) -> tuple[np.ndarray, int]:
+    """(mono float32 [n], rate in Hz) of a whole file, which then lies in memory.
+
+    Raises:
+        AudioError: as `blocks`, or EMPTY.
+    """
+    recording = probe(path, path.name)
+    return np.concatenate(list(blocks(path))), recording.sample_rate_hz
+
+
+def iter_slices(path: Path, slices: Sequence[tuple[int, int]]) -> Iterator[np.ndarray]:
+    """Mono float32 audio of each (start, number of samples), in one pass and exact in every format.
+
+    Seeking in compressed formats lands near, not at, the sample, so the file is decoded from its start instead. Memory
+    holds one slice and one block.
+
+    Raises:
+        AudioError: as `blocks`; BAD_TIMES for a slice that ends after the audio does.
+        ValueError: slices that are not sorted by start.
+    """
+    if any(late < early for (early, _), (late, _) in zip(slices, slices[1:], strict=False)):
+        raise ValueError("slices are not sorted by start")
+    pieces = blocks(path)
+    buffer, offset = np.zeros(0, np.float32), 0
+    for start, num in slices:
+        gathered, have = [buffer], offset + len(buffer)
+        while have < start + num:
+            piece = next(pieces, None)
+            if piece is None:
+                detail = f"samples {start}..{start + num} are asked for, the audio ends at {have}"
+                raise AudioError(RejectReason.BAD_TIMES, detail)
+            if have + len(piece) > start:
+                gathered.append(piece)
+            else:
+                gathered, offset = [np.zeros(0, np.float32)], have + len(piece)
+            have += len(piece)
+        joined = np.concatenate(gathered)
+        buffer, offset = joined[max(0, start - offset) :], max(start, offset)
+        yield buffer[:num].copy()
+
+
+def resampled_length(num_samples: int, from_hz: int, to_hz: int) -> int:
+    """Samples that `resample` gives: ceil(n · to / from), in whole numbers."""
+    return -(-num_samples * to_hz // from_hz)
+
+
+def resample(audio: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
+    """Float32 [n] or [n,C] → [ceil(n · to / from)] or that by C, by soxr's HQ recipe."""
+    if from_hz == to_hz:
+        return audio
+    import soxr
+
+    result = soxr.resample(audio, from_hz, to_hz, quality="HQ")
+    want = resampled_length(len(audio), from_hz, to_hz)
+    if len(result) < want:  # soxr rounds to the nearest
+        result = np.concatenate([result, np.zeros((want - len(result), *result.shape[1:]), np.float32)])
+    return result[:want].astype(np.float32, copy=False)
+
+
+def is_silent(audio: np.ndarray) -> bool:
+    return bool(np.abs(audio).max(initial=0.0) < SILENCE_PEAK)
+
+
+def require_writable(path: Path) -> None:
+    """Raises UsageError unless the extension is one of WRITABLE_EXTENSIONS."""
+    if path.suffix.lower() not in WRITABLE_EXTENSIONS:
+        raise UsageError(f"{path}: audio is written as one of {' '.join(WRITABLE_EXTENSIONS)}")
+
+
+def write(path: Path, audio: np.ndarray, sample_rate_hz: int) -> None:
+    """Writes audio [n] or [n,C] in the format of the extension; what exceeds full scale is clipped, as integers must.
+
+    Raises:
+        UsageError: an extension not among WRITABLE_EXTENSIONS, or a rate that the format does not have.
+        OSError: no such folder, no permission.
+    """
+    import soundfile
+
+    require_writable(path)
+    path.open("wb").close()  # tells of a missing folder or permission in the machine's own words
+    num_channels = 1 if audio.ndim == 1 else audio.shape[1]
+    try:
+        with soundfile.SoundFile(os.fspath(path), "w", sample_rate_hz, num_channels) as file:
+            for start in range(0, len(audio), BLOCK_SAMPLES):
+                file.write(np.clip(audio[start : start + BLOCK_SAMPLES], -1.0, 1.0))
+    except soundfile.LibsndfileError as error:
+        raise UsageError(f"{path}: {sample_rate_hz} Hz can't be written ({error.error_string})") from None
+
+
+@dataclass(frozen=True)
+class Source:
+    """A recording and where its file is: what a recogniser gets. `path` is trusted, `recording.id` names it."""
+
+    recording: Recording
+    path: Path
+    root: Path = dataclasses.field(default=Path())
+
+    def blocks(self, rate_hz: int, block_s: float, *, keep_stereo: bool = False) -> Iterator[np.ndarray]:
+        """Mono float32 pieces at `rate_hz`, about `block_s` long, gapless: together as long as the recording.
+
+        With `keep_stereo` those of a file of two channels are [n,2].
+
+        Raises:
+            AudioError: as `blocks`.
+        """
+        own_hz = self.recording.sample_rate_hz
+        pieces = blocks(self.path, max(1, round(block_s * own_hz)), keep_stereo=keep_stereo)
+        if own_hz == rate_hz:
+            yield from pieces
+            return
+        import soxr
+
+        num_channels = 2 if keep_stereo and self.recording.num_channels == 2 else 1
+        stream = soxr.ResampleStream(own_hz, rate_hz, num_channels, dtype="float32", quality="HQ")
+        for piece in pieces:
+            out = stream.resample_chunk(piece)
+            if len(out):
+                yield out
+        out = stream.resample_chunk(np.zeros((0, 2) if num_channels == 2 else 0, np.float32), last=True)
+        if len(out):
+            yield out
+
+    @property
+    def stem(self) -> str:
+        return PurePosixPath(self.recording.id).stem
+
+
+@contextlib.contextmanager
+def mapped(path: Path, rate_hz: int, folder: Path, *, keep_stereo: bool = False) -> Iterator[np.ndarray]:
+    """Float32 [n] of a file of any length, resampled to `rate_hz`, for as long as the `with` lasts.
+
+    The samples lie in a file in `folder` that has no name and that the kernel removes however the process ends; mapped
+    into memory, they are read where they are looked at. With `keep_stereo` those of a file of two channels are [n,2].
+
+    Raises:
+        AudioError: as `blocks`, or EMPTY. OSError: `folder` can't be written to, or its disk is full.
+    """
+    recording = probe(path, path.name)
+    shape: tuple[int, ...] = (resampled_length(recording.num_samples, recording.sample_rate_hz, rate_hz),)
+    shape += (2,) if keep_stereo and recording.num_channels == 2 else ()
+    pieces = Source(recording, path).blocks(rate_hz, MAP_BLOCK_S, keep_stereo=keep_stereo)
+    with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+        _write_all(file, pieces, folder)
+        file.truncate(4 * math.prod(shape))  # as `resample` rounds
+        yield np.asarray(np.memmap(file, np.float32, "r+", shape=shape))
+
+
+def _write_all(file: IO[bytes], pieces: Iterator[np.ndarray], folder: Path) -> None:
+    for piece in pieces:
+        left = piece.data.cast("B")
+        try:
+            while left:
+                left = left[file.write(left) :]
+        except OSError as error:
+            error.filename = str(folder)  # the file has no name of its own
+            raise

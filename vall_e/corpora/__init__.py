@@ -1,0 +1,1 @@
+"""Corpora: who speaks, where, in which file."""

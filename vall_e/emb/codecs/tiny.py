@@ -1,0 +1,235 @@
+"""A small neural codec whose weights ship with the package: for demos and tests, not for results.
+
+24 kHz, 75 frames/s, 8 levels of 1024 codes. A log-mel spectrogram goes through a Vocos backbone to 64 numbers per
+frame, a residual vector quantiser codes them, and a second backbone with an inverse STFT head turns them into audio.
+docs/tiny.md says how it was trained and what it measures.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from vall_e.compat import install_shim
+from vall_e.emb.codecs.checkpoints import prepare_device
+from vall_e.emb.codecs.rvq import dequantize, quantize
+from vall_e.types import BackendError, CodecSpec, UsageError
+
+install_shim()  # before torchaudio, and vocos imports it
+try:
+    from torchaudio.functional import melscale_fbanks
+    from vocos.heads import ISTFTHead
+    from vocos.models import VocosBackbone
+except ModuleNotFoundError as error:
+    _package = (error.name or "").partition(".")[0]
+    raise BackendError(f'tiny: the package {_package} is missing; pip install "vall-e[tiny]"') from error
+
+WEIGHTS = Path(__file__).with_name("tiny.safetensors")
+_LOG_FLOOR = 1e-4  # of a mel magnitude: about -80 dB below a loud voice
+
+
+@dataclasses.dataclass(frozen=True)
+class TinyConfig:
+    """Shape of the model; stored as JSON in the metadata of the weights."""
+
+    sample_rate_hz: int = 24_000
+    hop_samples: int = 320
+    window_samples: int = 1280
+    num_mels: int = 100
+    width: int = 192
+    inner_width: int = 576
+    encoder_layers: int = 4
+    decoder_layers: int = 6
+    latent_size: int = 64
+    num_levels: int = 8
+    codebook_size: int = 1024
+
+    @property
+    def encoder_context_frames(self) -> int:
+        """How many frames to either side a latent depends on: a kernel of 7 per layer, and the STFT window."""
+        return 3 * (self.encoder_layers + 1) + self._window_reach_frames
+
+    @property
+    def decoder_context_frames(self) -> int:
+        """How many frames to either side a decoded sample depends on."""
+        return 3 * (self.decoder_layers + 1) + self._window_reach_frames
+
+    @property
+    def _window_reach_frames(self) -> int:
+        return -(-self.window_samples // (2 * self.hop_samples))
+
+
+class TinyModel(nn.Module):
+    """Encoder, codebooks and decoder. Holds no policy about batches or windows; `TinyCodec` does."""
+
+    codebooks: Tensor
+    mel_weights: Tensor
+    window: Tensor
+
+    def __init__(self, config: TinyConfig) -> None:
+        super().__init__()
+        self.config = config
+        width, inner = config.width, config.inner_width
+        self.encoder = VocosBackbone(config.num_mels, width, inner, config.encoder_layers)
+        self.to_latents = nn.Linear(width, config.latent_size)
+        self.decoder = VocosBackbone(config.latent_size, width, inner, config.decoder_layers)
+        self.head = ISTFTHead(width, config.window_samples, config.hop_samples, padding="same")
+        # The head clips magnitudes at 100, which a loud vowel under a window of 1280 exceeds: it works on quiet audio.
+        self.output_gain = 4.0
+        shape = (config.num_levels, config.codebook_size, config.latent_size)
+        self.register_buffer("codebooks", torch.zeros(shape))
+        bins = config.window_samples // 2 + 1
+        mels = melscale_fbanks(bins, 0.0, config.sample_rate_hz / 2, config.num_mels, config.sample_rate_hz)
+        self.register_buffer("mel_weights", mels, persistent=False)
+        self.register_buffer("window", torch.hann_window(config.window_samples), persistent=False)
+
+    def log_mel(self, audio: Tensor) -> Tensor:
+        """float32 [B, T * hop] -> natural log of mel magnitudes, [B, mels, T]."""
+        size, hop = self.config.window_samples, self.config.hop_samples
+        side = (size - hop) // 2
+        padded = nn.functional.pad(audio, (side, side))
+        spectrum = torch.stft(padded, size, hop, size, self.window, center=False, return_complex=True).abs()
+        return torch.log((self.mel_weights.T @ spectrum).clamp(min=_LOG_FLOOR))
+
+    def latents(self, audio: Tensor) -> Tensor:
+        """float32 [B, T * hop] -> [B, T, latent_size], not yet quantised."""
+        return self.to_latents(self.encoder(self.log_mel(audio)))
+
+    def synthesise(self, latents: Tensor) -> Tensor:
+        """[B, T, latent_size] -> float32 [B, T * hop]."""
+        return self.output_gain * self.head(self.decoder(latents.transpose(1, 2)))
+
+
+class TinyCodec:
+    """The codec of this module as the quantising stage wants it; deterministic, on the weights beside this file.
+
+    Each item is coded alone, and long ones in windows with as much context as the network can see, so that neither a
+    batch nor a window changes the result and memory stays bounded.
+    """
+
+    causal = False  # frames see to both sides, so padding on the right would change them
+
+    def __init__(
+        self, *, weights: Path | None = None, num_levels: int = 8, device: str = "cpu", window_s: float = 60.0
+    ) -> None:
+        """Load the weights.
+
+        Args:
+            weights: file to read instead of the shipped one.
+            num_levels: how many levels `encode` gives, 1 up to what the weights hold.
+            device: where torch computes.
+            window_s: length of audio that is coded at once.
+
+        Raises:
+            BackendError: the file is missing or not this codec's. UsageError: a number of levels it hasn't.
+        """
+        prepare_device("tiny", device)
+        path = WEIGHTS if weights is None else weights
+        model = load_model(path)
+        config = model.config
+        if not 1 <= num_levels <= config.num_levels:
+            raise UsageError(f"tiny: {num_levels} levels; it has 1 to {config.num_levels}")
+        self._window_frames = round(window_s * config.sample_rate_hz / config.hop_samples)
+        if self._window_frames < 1:
+            raise ValueError(f"window_s must hold at least one frame, got {window_s}")
+        self._model = model.to(device)
+        self._device = device
+        self.spec = CodecSpec(
+            name="tiny",
+            weights_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+            sample_rate_hz=config.sample_rate_hz,
+            hop_samples=config.hop_samples,
+            num_levels=num_levels,
+            codebook_size=config.codebook_size,
+        )
+
+    def encode(self, audio: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """float32 [n] at 24 kHz each -> uint16 [K, T] each, T = ceil(n / hop)."""
+        return [self._encode(item) for item in audio]
+
+    def scales(self, audio: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Nothing is normalised: float32 [0] each."""
+        return [np.zeros(0, np.float32) for _ in audio]
+
+    def decode(self, codes: Sequence[np.ndarray], scales: Sequence[np.ndarray] | None = None) -> list[np.ndarray]:
+        """Integer [K', T] each, of any 1..8 levels -> float32 [T * hop] each."""
+        return [self._decode(item) for item in codes]
+
+    @torch.inference_mode()
+    def _encode(self, audio: np.ndarray) -> np.ndarray:
+        """float32 [n] -> uint16 [K, T]."""
+        if audio.ndim != 1 or audio.dtype != np.float32:
+            raise ValueError(f"expected mono float32 audio [n], got {audio.dtype} {[*audio.shape]}")
+        hop = self.spec.hop_samples
+        codebooks = self._model.codebooks[: self.spec.num_levels]
+        codes = np.zeros((self.spec.num_levels, self.spec.num_frames(len(audio))), np.uint16)
+        for start, stop, low, high in self._windows(codes.shape[1], self._model.config.encoder_context_frames):
+            piece = audio[low * hop : high * hop]
+            piece = np.pad(piece, (0, (high - low) * hop - len(piece)))  # only the last can be short
+            latents = self._model.latents(torch.from_numpy(piece)[None].to(self._device))[0]
+            codes[:, start:stop] = quantize(latents[start - low : stop - low], codebooks).cpu().numpy()
+        return codes
+
+    @torch.inference_mode()
+    def _decode(self, codes: np.ndarray) -> np.ndarray:
+        """Integer [K', T] -> float32 [T * hop]."""
+        if codes.ndim != 2 or not np.issubdtype(codes.dtype, np.integer):
+            raise ValueError(f"expected integer codes [K, T], got {codes.dtype} {[*codes.shape]}")
+        hop = self.spec.hop_samples
+        audio = np.zeros(codes.shape[1] * hop, np.float32)
+        for start, stop, low, high in self._windows(codes.shape[1], self._model.config.decoder_context_frames):
+            piece = torch.from_numpy(codes[:, low:high].astype(np.int64)).to(self._device)
+            latents = dequantize(piece, self._model.codebooks)
+            decoded = self._model.synthesise(latents[None])[0].cpu().numpy()
+            audio[start * hop : stop * hop] = decoded[(start - low) * hop : (stop - low) * hop]
+        return audio
+
+    def _windows(self, frames: int, context: int) -> Iterator[tuple[int, int, int, int]]:
+        """(start, stop) of each window and (low, high) of what it needs, in frames."""
+        for start in range(0, frames, self._window_frames):
+            stop = min(start + self._window_frames, frames)
+            yield start, stop, max(start - context, 0), min(stop + context, frames)
+
+
+def load_model(path: Path) -> TinyModel:
+    """Read the weights that `data/train_tiny.py` wrote; the model is in evaluation mode, in float32.
+
+    Raises:
+        BackendError: the file is missing or holds something else.
+    """
+    if not path.is_file():
+        raise BackendError(f"{path}: no such weights file; restore it from the repository or run data/train_tiny.py")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118  (not a dict)
+    except SafetensorError as error:
+        raise BackendError(f"{path}: not a safetensors file ({error}); restore it or run data/train_tiny.py") from error
+    model = TinyModel(_read_config(path, metadata))
+    expected = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
+    found = {name: list(tensor.shape) for name, tensor in tensors.items()}
+    wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+    if wrong:
+        name = wrong[0]
+        raise BackendError(
+            f"{path}: {len(wrong)} tensors do not fit, first {name!r}: {found.get(name)} where the model "
+            f"has {expected.get(name)}; restore the file or run data/train_tiny.py"
+        )
+    model.load_state_dict(tensors)
+    return model.eval()
+
+
+def _read_config(path: Path, metadata: dict[str, str]) -> TinyConfig:
+    try:
+        return TinyConfig(**json.loads(metadata["config"]))
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise BackendError(
+            f"{path}: its metadata holds no configuration of this codec ({error!r}); "
+            "restore it or run data/train_tiny.py"
+        ) from error

@@ -1,0 +1,1 @@
+"""Features that utterances are compared by."""

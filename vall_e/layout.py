@@ -1,0 +1,59 @@
+"""Every file name on disk, and which command writes it.
+
+WORK/metadata/    recordings.jsonl    import: one row per recording
+                  transcripts.jsonl   transcribe: one row per recording
+                  rejects.jsonl       import and transcribe: what did not become a row, and why
+                  metadata.json       import and transcribe: what the rows were made with
+WORK/dataset/     utterances.jsonl    process: one row per utterance
+                  <utterance id>.npy  process: its codes, uint16 [K,T]
+                  done.jsonl          process: one row per finished recording, written after its utterances
+                  similar.jsonl       similar: one row per utterance
+                  similar_groups.jsonl, similar.json    similar: which groups are finished, what they were made with
+                  rejects.jsonl       process
+                  dataset.json        process: what the rows were made with
+                  built/              build: see vall_e.dataset.files
+Both              deaths.jsonl        which recordings killed a worker, until they are finished or rejected
+                  .lock, .tmp/        held and emptied by whoever writes
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+METADATA_FOLDER, DATASET_FOLDER, BUILT_FOLDER = "metadata", "dataset", "built"
+
+RECORDINGS = "recordings.jsonl"
+TRANSCRIPTS = "transcripts.jsonl"
+METADATA_JSON = "metadata.json"
+
+UTTERANCES = "utterances.jsonl"
+STALE_UTTERANCES = "utterances.old.jsonl"  # rows whose arrays are being removed
+DONE = "done.jsonl"
+DATASET_JSON = "dataset.json"
+SIMILAR, SIMILAR_JSON, SIMILAR_GROUPS = "similar.jsonl", "similar.json", "similar_groups.jsonl"
+SCORES = "scores.jsonl"
+
+REJECTS, NOTES, DEATHS = "rejects.jsonl", "notes.jsonl", "deaths.jsonl"
+
+LOCK, TEMP_FOLDER = ".lock", ".tmp"
+BUILD_SIDE_FOLDER = ".built"  # beside a build while it is written
+
+# what a dataset folder holds besides arrays: a group of recordings with such a name would collide with it
+RESERVED_NAMES = frozenset({TEMP_FOLDER, LOCK, BUILT_FOLDER, BUILD_SIDE_FOLDER})
+RESERVED_SUFFIXES = (".json", ".jsonl", ".npy")
+
+# which command makes a file, for the error about a missing one
+MADE_BY = {
+    RECORDINGS: "vall-e import",
+    TRANSCRIPTS: "python -m vall_e.emb.transcribe",
+    UTTERANCES: "python -m vall_e.emb.process",
+    DATASET_JSON: "python -m vall_e.emb.process",
+    SIMILAR: "python -m vall_e.emb.similar",
+}
+
+
+def is_reserved(recording_id: str) -> bool:
+    """Whether this recording's arrays would collide with what else a dataset folder holds, other arrays included."""
+    folders = PurePosixPath(recording_id).parts[:-1]
+    taken = folders[:1] and (folders[0] in RESERVED_NAMES or folders[0].endswith(RESERVED_SUFFIXES))
+    return bool(taken) or any(folder.endswith(".npy") for folder in folders)
