@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VOICES ?= data/demo/voices
 WORK   ?= work/demo
-CONFIG ?= configs/offline.yaml
+CONFIG ?= offline
 ARGS   ?=
 
 VENV  := .venv
@@ -15,7 +15,8 @@ export OMP_NUM_THREADS ?= 1
 .PHONY: demo test lint setup synthesisers clean
 
 demo: setup
-	$(BIN)/vall-e prepare "$(VOICES)" "$(WORK)" --config "$(CONFIG)" $(ARGS)
+	@echo "Running the whole chain on $(VOICES): texts, phonemes, codes, prompts, training data → $(WORK)"
+	@$(BIN)/vall-e prepare "$(VOICES)" "$(WORK)" --config "$(CONFIG)" $(ARGS)
 
 test: setup lint synthesisers
 	$(BIN)/python -m pytest
@@ -34,15 +35,21 @@ synthesisers:
 	if [ "$$missing" ] && ! { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq $(PROGRAMS); } >/dev/null 2>&1; \
 	then echo "not all of $(PROGRAMS) are installed: the tests that use them are skipped"; fi
 
-# torch goes first and alone: with it in place nothing that follows asks for the CUDA build.
+# torch goes first and alone: with it in place nothing that follows asks for the CUDA build. What pip prints goes to a log,
+# whose end is shown where it fails.
+LOG := $(VENV)/install.log
+PIP  = $(BIN)/pip install --progress-bar off -c constraints/cpu.txt $(1) >>$(LOG) 2>&1 || { tail -n 20 $(LOG); exit 1; }
 $(STAMP): pyproject.toml constraints/cpu.txt
-	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(v != (3, 11) and f"CPython 3.11 is needed, this is {v[0]}.{v[1]}: make PYTHON=/path/to/python3.11")'
-	test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV) || \
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(v != (3, 11) and f"CPython 3.11 is needed for the tested set, this is {v[0]}.{v[1]}: make PYTHON=/path/to/python3.11")'
+	@echo "Setting up $(VENV), once: about 3 GB and a few minutes."
+	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV) || \
 		{ $(PYTHON) -m pip install --quiet virtualenv && $(PYTHON) -m virtualenv --clear $(VENV); }
-	$(BIN)/pip install --quiet -c constraints/cpu.txt torch
-	$(BIN)/pip install --quiet -c constraints/cpu.txt -e '.[dev]'
-	$(BIN)/pip check
-	touch $@
+	@echo "1/2 Installing torch …"
+	@$(call PIP,torch)
+	@echo "2/2 Installing vall_e and the back ends …"
+	@$(call PIP,-e '.[dev]')
+	@$(BIN)/pip check >>$(LOG) 2>&1 || { tail -n 20 $(LOG); exit 1; }
+	@touch $@
 
 clean:
 	rm -rf $(VENV) work build *.egg-info

@@ -38,7 +38,7 @@ LOW_PRECISION_S = 0.8  # a CPU takes a hundred times as long in float16
 def speech(root: Path, seconds: float, rate_hz: int = 24_000) -> np.ndarray:
     """float32 [n] of one file after the other below root."""
     parts, have = [], 0
-    for _, path in audio.scan(root, "benchmark").found:
+    for path in audio.find_files(root):
         samples, own_hz = audio.load(path)
         parts.append(audio.resample(samples, own_hz, rate_hz))
         have += len(parts[-1])

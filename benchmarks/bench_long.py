@@ -56,7 +56,7 @@ class Run:
 
 def voices(root: Path) -> list[np.ndarray]:
     """float32 [n] at RATE_HZ of each recording."""
-    loaded = (audio.load(path) for _, path in audio.scan(root, "benchmark").found)
+    loaded = (audio.load(path) for path in audio.find_files(root))
     return [audio.resample(samples, rate_hz, RATE_HZ) for samples, rate_hz in loaded]
 
 

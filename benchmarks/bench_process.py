@@ -52,7 +52,7 @@ def random_encodec(path: Path) -> Path:
 
 def write_voices(root: Path, num_clips: int) -> tuple[Path, Path]:
     """(voices, metadata): clips of demo speech, 22,050 Hz FLAC and 16,000 Hz WAV in turn."""
-    speech = [audio.load(path) for _, path in audio.scan(DEMO, "bench").found]
+    speech = [audio.load(path) for path in audio.find_files(DEMO)]
     at_rate = np.concatenate([audio.resample(samples, rate_hz, 22_050) for samples, rate_hz in speech])
     speaker = root / "voices" / "group" / "speaker"
     speaker.mkdir(parents=True)
@@ -93,7 +93,7 @@ class Bare:
 
 def ready_arrays(voices: Path, folder: Path) -> list[str]:
     names = []
-    for n, (_, path) in enumerate(audio.scan(voices, "bench").found):
+    for n, path in enumerate(audio.find_files(voices)):
         samples, rate_hz = audio.load(path)
         np.save(folder / f"{n}.npy", audio.resample(samples, rate_hz, 24_000), allow_pickle=False)
         names.append(f"{n}.npy")

@@ -27,7 +27,7 @@ def demo_speech() -> np.ndarray:
     from vall_e import audio
 
     parts, seconds = [], 0.0
-    for _, path in audio.scan(DEMO, "test").found:
+    for path in audio.find_files(DEMO):
         samples, rate_hz = audio.load(path)
         parts.append(audio.resample(samples[: 4 * rate_hz], rate_hz, 24_000))
         seconds += len(parts[-1]) / 24_000

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vall_e import config
+from vall_e.emb.gates.registry import GateOptions
 from vall_e.types import BackendError, ContractError, UsageError
 
 
@@ -97,20 +98,20 @@ def test_a_file_without_the_section_changes_nothing(tmp_path: Path, text: str) -
         ({"num_level": 3}, "where: unknown key 'num_level'; did you mean 'num_levels'?"),
         ({"zzz": 3}, "where: unknown key 'zzz'; known: codec, languages, limit, min_duration_s"),
         ({1: 3}, "where: unknown key 1"),
-        ({"num_levels": "x"}, "where: num_levels: 'x' is not a int"),
-        ({"num_levels": 1.5}, "num_levels: 1.5 is not a int"),
-        ({"num_levels": True}, "num_levels: True is not a int"),
-        ({"num_levels": None}, "num_levels: None is not a int"),
-        ({"num_levels": [1]}, "num_levels: [1] is not a int"),
+        ({"num_levels": "x"}, "where: num_levels: 'x' is not a whole number"),
+        ({"num_levels": 1.5}, "num_levels: 1.5 is not a whole number"),
+        ({"num_levels": True}, "num_levels: True is not a whole number"),
+        ({"num_levels": None}, "num_levels: None is not a whole number"),
+        ({"num_levels": [1]}, "num_levels: [1] is not a whole number"),
         ({"num_levels": 0}, "where: num_levels: 0 is below 1"),
-        ({"min_duration_s": "long"}, "'long' is not a float"),
-        ({"min_duration_s": False}, "False is not a float"),
-        ({"stress": "maybe"}, "stress: 'maybe' is not a bool"),
-        ({"stress": 1}, "stress: 1 is not a bool"),
+        ({"min_duration_s": "long"}, "'long' is not a number"),
+        ({"min_duration_s": False}, "False is not a number"),
+        ({"stress": "maybe"}, "stress: 'maybe' is not true or false"),
+        ({"stress": 1}, "stress: 1 is not true or false"),
         ({"codec": "encodek"}, "codec: unknown choice 'encodek'; did you mean 'encodec'?"),
         ({"codec": "qqq"}, "codec: unknown choice 'qqq'; known: encodec, tiny"),
         ({"languages": ["en", "dee"]}, "languages: unknown choice 'dee'; did you mean 'de'?"),
-        ({"languages": [1]}, "languages: 1 is not a str"),
+        ({"languages": [1]}, "languages: 1 is not a text"),
         ({"languages": 5}, "languages: 5 is not a list"),
         ({"languages": None}, "languages: None is not a list"),
         ({"languages": {"en": 1}}, "is not a list"),
@@ -172,8 +173,42 @@ def test_the_error_says_whether_it_is_the_file_or_a_flag(tmp_path: Path) -> None
     file.write_text("process: {num_levels: 0}\n")
     with pytest.raises(UsageError, match="c.yaml: process: num_levels"):
         resolve(file=file)
-    with pytest.raises(UsageError, match="^options: num_levels"):
+    with pytest.raises(UsageError, match="^options: .*num_levels"):
         resolve("--num-levels", "0")
+
+
+def test_a_file_is_checked_together_with_the_flags(tmp_path: Path) -> None:
+    """`min_duration_s: 25` of a file was refused before `--max-duration 60` was looked at."""
+    file = tmp_path / "c.yaml"
+    file.write_text("process: {min_duration_s: 25}\n")
+    parser = argparse.ArgumentParser()
+    config.add_options(parser, GateOptions)
+    options = config.resolve(GateOptions, parser.parse_args(["--config", str(file), "--max-duration", "60"]), "process")
+    assert (options.min_duration_s, options.max_duration_s) == (25, 60)
+    with pytest.raises(UsageError, match="c.yaml: process: durations"):
+        config.resolve(GateOptions, parser.parse_args(["--config", str(file)]), "process")
+
+
+@dataclasses.dataclass(frozen=True)
+class Later:
+    """Options of a stage that grew: `gain` did not exist when results were made, which was as with no gain."""
+
+    levels: int = config.option(8, "levels")
+    gain: float = config.option(3.0, "gain", before=0.0)
+    names: tuple[str, ...] = config.option(("a",), "names")
+
+    @property
+    def result_options(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+def test_a_new_option_is_compared_with_what_was_done_before_it_existed() -> None:
+    """Any new option used to make every dataset refused."""
+    old = {"levels": 8, "names": ["a"], "gone": 1}
+    assert config.changed(old, Later(gain=0.0)) == []
+    assert config.changed(old, Later()) == [("gain", 0.0, 3.0)]
+    assert config.changed(old | {"gain": 3.0}, Later(levels=4)) == [("levels", 8, 4)]
+    assert config.changed({}, Later(gain=0.0)) == []
 
 
 def test_help_shows_flags_with_defaults(capsys: pytest.CaptureFixture[str]) -> None:

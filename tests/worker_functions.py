@@ -1,15 +1,13 @@
-"""Workers that other processes can import: see test_executor.py and test_stage.py."""
+"""Workers that other processes can import: see executor/test_executor.py."""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
-from vall_e.stage import Outcome
-from vall_e.types import BackendError, ContractError, Reject, RejectReason, Transcript
+from vall_e.types import BackendError, ContractError
 
 
 def make_square() -> Callable[[int], int]:
@@ -64,6 +62,25 @@ def make_dying() -> Callable[[int], int]:
     return work
 
 
+def make_dying_of_bunches() -> Callable[[tuple[int, ...]], list[int]]:
+    one = make_dying()
+    return lambda bunch: [one(number) for number in bunch]
+
+
+def make_dead() -> Callable[[int], int]:
+    os._exit(9)
+
+
+def make_seeing() -> Callable[[int], tuple[int, str | None]]:
+    """(process, the cards that it sees)."""
+
+    def work(_: int) -> tuple[int, str | None]:
+        time.sleep(0.2)  # so that each worker gets some
+        return os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES")
+
+    return work
+
+
 def make_failing() -> Callable[[int], int]:
     def work(number: int) -> int:
         if number == 3:
@@ -83,37 +100,3 @@ def make_without_package() -> Callable[[int], int]:
 
 def make_with_bug_in_building() -> Callable[[int], int]:
     raise KeyError("a bug")
-
-
-@dataclass(frozen=True)
-class Item:
-    """An item of a stage: gives `num_rows` rows and `num_rejects` rejects."""
-
-    id: str
-    num_rows: int = 1
-    num_rejects: int = 0
-    sleep_s: float = 0.0
-    begun: Path | None = None  # a file to make when work on it begins
-
-
-def make_stage_worker() -> Callable[[Item], Outcome]:
-    return stage_work
-
-
-def stage_work(item: Item) -> Outcome:
-    if item.begun is not None:
-        item.begun.touch()
-    time.sleep(item.sleep_s)
-    return Outcome(
-        item_id=item.id,
-        rows=tuple(row(f"{item.id}-{index:05d}") for index in range(item.num_rows)),
-        rejects=tuple(
-            Reject(id=f"{item.id}-{index:05d}", stage="test", reason=RejectReason.TOO_SHORT, detail="é")
-            for index in range(item.num_rows, item.num_rows + item.num_rejects)
-        ),
-        audio_s=1.0,
-    )
-
-
-def row(name: str) -> Transcript:
-    return Transcript(recording_id=name, language="en", language_prob=None, text="ü", segments=(), backend="test")

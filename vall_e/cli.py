@@ -1,6 +1,7 @@
-"""`vall-e prepare VOICES WORK`: the whole chain, from a folder of speech to memory-mapped training data.
+"""`vall-e`: the whole chain from a corpus to memory-mapped training data, and each stage as a sub-command.
 
-Every stage also runs alone: python -m vall_e.emb.transcribe, .process, .similar, and python -m vall_e.dataset build.
+    vall-e prepare VOICES WORK --config offline
+    vall-e transcribe --input-audio VOICES --output-metadata META      # as python -m vall_e.emb.transcribe
 """
 
 from __future__ import annotations
@@ -13,15 +14,27 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from vall_e import __version__, config, storage
+from vall_e import __version__, config, layout, storage
 from vall_e.types import UsageError
 
 # section of the config file → where its options are declared, in the order in which the stages run
 STAGES = {
+    "import": ("vall_e.corpora.registry", "ImportOptions"),
     "transcribe": ("vall_e.emb.transcribe", "TranscribeOptions"),
     "process": ("vall_e.emb.process", "ProcessOptions"),
     "similar": ("vall_e.emb.similar", "SimilarOptions"),
     "build": ("vall_e.dataset.build", "BuildOptions"),
+}
+# sub-command → its function, and what it does
+COMMANDS = {
+    "import": ("vall_e.corpora.importing:main", "a corpus → recordings.jsonl"),
+    "transcribe": ("vall_e.emb.transcribe:main", "recordings → transcripts.jsonl"),
+    "process": ("vall_e.emb.process:main", "transcripts → utterances: phonemes and codes"),
+    "similar": ("vall_e.emb.similar:main", "utterances → speaker prompts"),
+    "build": ("vall_e.dataset.__main__:build_main", "utterances and prompts → memory-mapped training data"),
+    "g2p": ("vall_e.emb.g2p:main", "a text → phonemes"),
+    "qnt": ("vall_e.emb.qnt:main", "an audio file → codes, and back"),
+    "report": ("vall_e.report.summary:main", "the summary of a folder of results"),
 }
 
 
@@ -29,10 +42,12 @@ STAGES = {
 class SharedOptions:
     """Options of `prepare` that hold for every stage which has one of that name."""
 
-    device: str | None = config.option(None, "where models run, in every stage", choices=("cpu", "cuda"))
-    executor: str | None = config.option(None, "where workers run, in every stage", choices=("local", "ray"))
+    corpus: str | None = config.option(None, "kind of corpus that VOICES is (default: as imported, else folder)")
+    device: str | None = config.option(None, "where models run, in every stage (default: as each stage says)")
+    executor: str | None = config.option(None, "where workers run, in every stage", choices=("local", "ray", "serial"))
     workers: int | None = config.option(None, "processes in every stage; 0 is one per core")
-    overwrite: bool = config.option(False, "forget what an earlier run did in WORK")
+    update: bool = config.option(False, "first drop what changed or went away since an earlier run, then resume")
+    overwrite: bool = config.option(False, "start from scratch: drop what an earlier run left in WORK")
 
 
 def load_options(path: Path | None, shared: SharedOptions) -> dict[str, Any]:
@@ -42,9 +57,7 @@ def load_options(path: Path | None, shared: SharedOptions) -> dict[str, Any]:
         UsageError: an unknown section or key; the nearest known one is named.
     """
     file = {} if path is None else config.load_file(path)
-    given = {key: value for key, value in dataclasses.asdict(shared).items() if value is not None}
-    if not given["overwrite"]:
-        del given["overwrite"]
+    given = {key: value for key, value in dataclasses.asdict(shared).items() if value not in (None, False)}
     options = {}
     for section, (module, name) in STAGES.items():
         cls = getattr(importlib.import_module(module), name)
@@ -55,47 +68,97 @@ def load_options(path: Path | None, shared: SharedOptions) -> dict[str, Any]:
 
 
 def prepare(voices: Path, work: Path, options: dict[str, Any]) -> list[Any]:
-    """Runs the four stages into `work`, or what is left of them → their reports."""
-    from vall_e.dataset.build import build, show_progress
-    from vall_e.emb.process import DATASET, check, forget, process
-    from vall_e.emb.similar import similar
-    from vall_e.emb.transcribe import transcribe
+    """Runs all stages into `work`, or what is left of them → their reports.
+
+    Args:
+        voices: the corpus.
+        work: the folder for the results, outside the corpus.
+        options: of each stage, by the names of STAGES.
+
+    Raises:
+        UsageError, BackendError, ContractError: as the stages.
+    """
+    from vall_e.emb.process import check, clear
 
     storage.require_voices(voices)
     if work.resolve().is_relative_to(voices.resolve()):
         raise UsageError(f"{work}: lies inside the input folder {voices}; choose a folder outside")
-    metadata, dataset = work / "metadata", work / "dataset"
-    if options["process"].overwrite:
-        forget(dataset)  # first of all, so that an interrupted run goes on without --overwrite
-    if not (dataset / DATASET).exists():
-        check(options["process"])  # a codec without weights is told before hours of transcription, not after
+    metadata, dataset = work / layout.METADATA_FOLDER, work / layout.DATASET_FOLDER
+    check(options["process"])  # a codec without weights is reported before hours of transcription, not after
+    begun = False
+
+    def start() -> None:
+        """Drops the dataset with the first old transcript, so that the run can be resumed without --overwrite."""
+        nonlocal begun
+        if options["process"].overwrite:
+            clear(dataset)
+        begun = True
+
+    try:
+        return _run_stages(voices, metadata, dataset, options, start)
+    except KeyboardInterrupt:
+        without = ", without --overwrite," if begun and options["process"].overwrite else ""
+        raise KeyboardInterrupt(f"run the same command again{without} to resume") from None
+
+
+def check_corpus(metadata: Path, shared: SharedOptions) -> None:
+    """Refuses another kind of corpus than was imported into this WORK.
+
+    Raises:
+        UsageError: names both.
+    """
+    recorded = (storage.read_json(metadata / layout.METADATA_JSON) or {}).get("corpus", shared.corpus)
+    if shared.corpus not in (None, recorded) and not shared.overwrite:
+        advice = "pass --overwrite to start from scratch, or choose another WORK"
+        raise UsageError(f"{metadata}: imported as {recorded!r}, now --corpus {shared.corpus}; {advice}")
+
+
+def _run_stages(voices: Path, metadata: Path, dataset: Path, options: dict[str, Any], start: Any) -> list[Any]:
+    from vall_e.corpora.importing import import_corpus
+    from vall_e.dataset.build import build
+    from vall_e.emb.process import process
+    from vall_e.emb.similar import similar
+    from vall_e.emb.transcribe import transcribe
+
+    if not (metadata / layout.RECORDINGS).exists():
+        import_corpus(voices, metadata, options["import"])
     reports: list[Any] = [
-        transcribe(voices, metadata, options["transcribe"]),
+        transcribe(voices, metadata, options["transcribe"], start=start),
         process(voices, metadata, dataset, options["process"]),
     ]
     if reports[-1].num_rows:  # of nothing there is nothing to build; the summary says why
         reports.append(similar(dataset, options["similar"], input_audio=voices))
-        reports.append(build(dataset, dataset / "built", options["build"], progress=show_progress))
+        reports.append(build(dataset, dataset / layout.BUILT_FOLDER, options["build"]))
     return reports
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if argv and argv[0] in COMMANDS:
+        module, _, function = COMMANDS[argv[0]][0].partition(":")
+        status: int = getattr(importlib.import_module(module), function)(argv[1:], prog=f"vall-e {argv[0]}")
+        return status
     parser = argparse.ArgumentParser(prog="vall-e", description="Raw speech into training data for VALL-E.")
     parser.add_argument("--version", action="version", version=f"vall-e {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    command = commands.add_parser("prepare", help="a folder of speech → speaker-prompted training data")
-    command.add_argument("voices", type=Path, help="folder: <group>/<speaker>/** of recordings")
+    command = commands.add_parser("prepare", help="a corpus → speaker-prompted training data: all stages")
+    command.add_argument("voices", type=Path, help="the corpus; a plain folder is <group>/<speaker>/** of recordings")
     command.add_argument("work", type=Path, help="folder for the results")
+    for name, (_, what) in COMMANDS.items():
+        commands.add_parser(name, help=what)
     config.add_options(command, SharedOptions)
     config.add_max_reject_ratio(command)
     args = parser.parse_args(argv)
     given = {field.name: getattr(args, field.name, field.default) for field in dataclasses.fields(SharedOptions)}
     shared = config.from_mapping(SharedOptions, given, "options")
-    reports = prepare(args.voices, args.work, load_options(args.config, shared))
+    options = load_options(args.config, shared)
+    check_corpus(args.work / layout.METADATA_FOLDER, shared)
+    reports = prepare(args.voices, args.work, options)
     from vall_e.report.summary import summarise
+    from vall_e.report.terminal import show
 
     summary = summarise(args.work, reports)
-    summary.show()
+    show(summary)
     for warning in (warning for report in reports for warning in report.warnings):
         print(f"warning: {warning}", file=sys.stderr)
     return config.reject_status(summary.reject_ratio, args.max_reject_ratio)

@@ -18,24 +18,59 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from vall_e.layout import CONFIG_SECTIONS
 from vall_e.types import UsageError, VallEError
 
 C = TypeVar("C")
-# of a config file: one per stage of the chain, and one for each tool beside it
-SECTIONS = ("transcribe", "process", "similar", "build", "g2p", "qnt", "report")
-INTERRUPTED = 130  # what a shell gives for Ctrl-C
+INTERRUPTED = 130  # what a shell returns for Ctrl-C
+KINDS_OF_VALUES = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", Path: "a path"}
 
 
-def option(default: Any, help: str, *, choices: Sequence[str] | None = None) -> Any:
-    """A dataclass field that is also a flag and a config key."""
-    return dataclasses.field(default=default, metadata={"help": help, "choices": choices})
+def option(default: Any, help: str, *, choices: Sequence[str] | None = None, before: Any = dataclasses.MISSING) -> Any:
+    """A dataclass field that is also a flag and a config key.
+
+    Args:
+        default: of a run that does not set it.
+        help: for `--help` and the reference.
+        choices: the values that are allowed; None for any.
+        before: the value under which results were made before the option existed, where that is not the default. Of
+            results that do not name the option, this is what they were made with.
+    """
+    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "before": before})
 
 
-def add_options(parser: argparse.ArgumentParser, cls: type) -> None:
+def changed(recorded: Mapping[str, Any], options: Any) -> list[tuple[str, Any, Any]]:
+    """(name, recorded value, value now) of each option that results were made with otherwise.
+
+    Args:
+        recorded: what the head of the results says; an option that it does not name counts as its `before` value.
+        options: an options dataclass whose `result_options` are those that change the result.
+    """
+    fields = {field.name: field for field in dataclasses.fields(options)}
+    found = []
+    for name, now in options.result_options.items():
+        field = fields[name]
+        before = field.metadata.get("before", dataclasses.MISSING)
+        unnamed = field.default if before is dataclasses.MISSING else before
+        was, now = _as_json(recorded.get(name, unnamed)), _as_json(now)
+        if was != now:
+            found.append((name, was, now))
+    return found
+
+
+def _as_json(value: Any) -> Any:
+    """As it comes back from a JSON file."""
+    return list(value) if isinstance(value, tuple) else str(value) if isinstance(value, Path) else value
+
+
+def add_options(parser: argparse.ArgumentParser, cls: type, *, without: Sequence[str] = ()) -> None:
     """A flag for each field of `cls`. Flags that are not given stay away from the namespace."""
-    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file with a section for this stage")
+    what = "YAML file with a section per stage, or the name of one that ships: default, offline"
+    parser.add_argument("--config", type=Path, metavar="FILE", help=what)
     hints = typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):
+        if field.name in without:
+            continue
         flag = "--" + field.name.removesuffix("_s").replace("_", "-")
         default = f" (default: {_show(field.default)})"
         extra: dict[str, Any] = {"help": field.metadata["help"].replace("%", "%%") + default.replace("%", "%%")}
@@ -79,23 +114,39 @@ def resolve(cls: type[C], args: argparse.Namespace, section: str) -> C:
     Raises:
         UsageError: names the key or flag, and what it may be.
     """
-    values: dict[str, Any] = {}
-    if args.config is not None:
-        values |= load_file(args.config).get(section) or {}
-        values = dataclasses.asdict(from_mapping(cls, values, f"{args.config}: {section}"))  # type: ignore[call-overload]
+    file = (load_file(args.config).get(section) or {}) if args.config is not None else {}
     names = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     flags = {key: value for key, value in vars(args).items() if key in names}
-    return from_mapping(cls, values | flags, "options")
+    # each alone for what is wrong with one value, then both together for what is wrong with several
+    known = convert(cls, file, f"{args.config}: {section}") | convert(cls, flags, "options")
+    sources = [*([f"{args.config}: {section}"] if file else []), *(["options"] if flags else [])]
+    return make(cls, known, " and ".join(sources) or "options")
+
+
+def find_config(name: str) -> Path:
+    """A path as it is, or the config of that name that ships with the package, like `offline`.
+
+    Raises:
+        UsageError: neither a file nor a name of one that ships.
+    """
+    path = Path(name)
+    if path.suffix or len(path.parts) > 1 or path.exists():
+        return path
+    shipped = {file.stem: file for file in (Path(__file__).parent / "configs").glob("*.yaml")}
+    if name not in shipped:
+        raise UsageError(f"--config {name}: no such file, and no config that ships{nearest(name, shipped)}")
+    return shipped[name]
 
 
 def load_file(path: Path) -> dict[str, Any]:
-    """A YAML file of sections.
+    """A YAML file of sections; a bare name is that of a config that ships with the package.
 
     Raises:
         UsageError: it can't be read, is not YAML, or holds no mapping of sections; an unknown section.
     """
     import yaml  # not at import: `--help` does without
 
+    path = find_config(str(path))
     try:
         value = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -106,8 +157,8 @@ def load_file(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict) or not all(isinstance(part, dict) or part is None for part in value.values()):
         raise UsageError(f"{path}: expected sections of options, like 'process:' with 'audio_backend: tiny' below it")
     for section in value:
-        if section not in SECTIONS:
-            raise UsageError(f"{path}: unknown section {section!r}{nearest(str(section), SECTIONS)}")
+        if section not in CONFIG_SECTIONS:
+            raise UsageError(f"{path}: unknown section {section!r}{nearest(str(section), CONFIG_SECTIONS)}")
     return value
 
 
@@ -117,6 +168,15 @@ def from_mapping(cls: type[C], values: Mapping[str, Any], where: str) -> C:
     Raises:
         UsageError: an unknown key (the nearest known one is named) or a value of the wrong type.
     """
+    return make(cls, convert(cls, values, where), where)
+
+
+def convert(cls: type[C], values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The values of some options of `cls`, each of the type of its field.
+
+    Raises:
+        UsageError: as `from_mapping`.
+    """
     hints = typing.get_type_hints(cls)
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     known: dict[str, Any] = {}
@@ -125,9 +185,14 @@ def from_mapping(cls: type[C], values: Mapping[str, Any], where: str) -> C:
             raise UsageError(f"{where}: unknown key {key!r}{nearest(str(key), fields)}")
         known[key] = _convert(hints[key], value, f"{where}: {key}")
         _check_choice(known[key], fields[key].metadata.get("choices"), f"{where}: {key}")
+    return known
+
+
+def make(cls: type[C], known: Mapping[str, Any], where: str) -> C:
+    """An options dataclass; what is wrong with several values together is a UsageError that names `where`."""
     try:
         return cls(**known)
-    except ValueError as error:
+    except (ValueError, UsageError) as error:
         raise UsageError(f"{where}: {error}") from None
 
 
@@ -167,11 +232,11 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         if hint is str and isinstance(value, bool):  # YAML reads a bare true as a bool
             return str(value).lower()
     except (KeyError, ValueError):
-        raise UsageError(f"{where}: {value!r} is not a {hint.__name__}") from None
+        raise UsageError(f"{where}: {value!r} is not {KINDS_OF_VALUES.get(hint, hint.__name__)}") from None
     if isinstance(value, float) and not abs(value) <= sys.float_info.max:
         raise UsageError(f"{where}: {value} is not a finite number")
     if not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):
-        raise UsageError(f"{where}: {value!r} is not a {hint.__name__}")
+        raise UsageError(f"{where}: {value!r} is not {KINDS_OF_VALUES.get(hint, hint.__name__)}")
     return value
 
 
@@ -191,9 +256,9 @@ def run_main(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | 
         status = 1
     except OSError as error:  # a full disk, a missing permission: the machine's, not a bug
         status = _complain(error, 1)
-    except KeyboardInterrupt:
-        advice = "run the same command again, without --overwrite, to go on"
-        status = _complain(f"interrupted; what is done stays done: {advice}", INTERRUPTED)
+    except KeyboardInterrupt as error:
+        advice = str(error) or "run the same command again to resume"
+        status = _complain(f"interrupted; finished items are kept: {advice}", INTERRUPTED)
     sys.exit(status)
 
 

@@ -20,6 +20,9 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
+# sections of a config file: one per stage of the chain, and one for each tool beside it
+CONFIG_SECTIONS = ("import", "transcribe", "process", "similar", "build", "g2p", "qnt", "report")
+
 METADATA_FOLDER, DATASET_FOLDER, BUILT_FOLDER = "metadata", "dataset", "built"
 
 RECORDINGS = "recordings.jsonl"
@@ -41,6 +44,8 @@ BUILD_SIDE_FOLDER = ".built"  # beside a build while it is written
 # what a dataset folder holds besides arrays: a group of recordings with such a name would collide with it
 RESERVED_NAMES = frozenset({TEMP_FOLDER, LOCK, BUILT_FOLDER, BUILD_SIDE_FOLDER})
 RESERVED_SUFFIXES = (".json", ".jsonl", ".npy")
+
+MAX_ID_PART_BYTES = 255 - len("-00000.npy")  # of one path component, on the file systems in common use
 
 # which command makes a file, for the error about a missing one
 MADE_BY = {

@@ -17,14 +17,12 @@ AUDIO_EXTENSIONS = frozenset(
     (".wav", ".w64", ".flac", ".aiff", ".aif", ".aifc", ".au", ".caf", ".ogg", ".oga", ".opus")
     + (".mp3", ".mp2", ".mpga", ".m4a", ".m4b", ".aac", ".mp4", ".mov", ".3gp", ".webm", ".mkv", ".mka", ".wma", ".amr")
 )
-TEXT_SUFFIXES = (".normalized.txt", ".txt", ".lab")  # of texts beside the audio, the first that is there wins
-LANGUAGE_FILE = "language.txt"  # the ISO 639-1 code of the recordings in its folder and below
+GATE_REASON = "gate:"  # and the name of the gate: a reason beside those of RejectReason
 UNKNOWN_SPEAKER = "unknown"
-MAX_NAME_BYTES = 255  # of one path component, on the file systems in common use
 
 
 class VallEError(Exception):
-    """Base of the errors that are told to the user in one line, without a traceback."""
+    """Base of the errors that are printed as one line, without a traceback."""
 
 
 class UsageError(VallEError):
@@ -36,7 +34,7 @@ class BackendError(VallEError):
 
 
 class ContractError(VallEError):
-    """A promise between rooms, or of a file on disk, is broken. Names the item. Exit status 1."""
+    """A contract between modules, or of a file on disk, is broken. Names the item. Exit status 1."""
 
 
 class RejectReason(enum.StrEnum):
@@ -53,28 +51,60 @@ class RejectReason(enum.StrEnum):
     SILENT = "silent"
     TOO_SHORT = "too_short"
     TOO_LONG = "too_long"
-    NO_SPEECH = "no_speech"  # the recogniser heard nothing
-    NO_TEXT = "no_text"  # nothing tells what is said
+    NO_SPEECH = "no_speech"  # the recogniser found no word
+    NO_TEXT = "no_text"  # nothing says what is spoken
     LANGUAGE_UNSUPPORTED = "language_unsupported"
     NO_PHONEMES = "no_phonemes"
     LOST_CHARACTERS = "lost_characters"  # part of the text would vanish on its way to phonemes
     BAD_TIMES = "bad_times"  # segment or word times that are out of order, overlap, or lie outside the audio
-    UNSAFE_PATH = "unsafe_path"  # an id in a manifest that points out of its folder
+    UNSAFE_PATH = "unsafe_path"  # a path in a manifest that points out of its folder
+    CHANGED = "changed"  # the audio is not what it was when it was imported
+    WORKER_DIED = "worker_died"  # three worker processes died while they worked on it
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A row of a file: its JSON keys are the field names, and no other key is accepted."""
 
 
+class Problem(Record, frozen=True, kw_only=True):
+    """Why what a corpus says of a recording can't be used."""
+
+    reason: RejectReason
+    detail: str
+
+
 class Recording(Record, frozen=True, kw_only=True):
-    """One audio file. `id` is its POSIX path below the input root, extension kept."""
+    """One recording of a corpus: where its audio is, who speaks, and what the corpus says of it.
+
+    A Corpus leaves the fields from `sample_rate_hz` to `ends_sha256` at their defaults; the import fills them.
+
+    Attributes:
+        id: the path below the input root, extension kept, unless the corpus has ids of its own.
+        path: of the audio file, below the corpus root or an audio root.
+        member: name inside a tar or parquet row, or None.
+        ends_sha256: hash of the file's first and last 64 KiB.
+        text: what is said, if the corpus says so.
+        text_problem: there is a text, but it can't be used.
+        language_problem: there is a language, but it can't be used.
+    """
 
     id: str
-    group: str
-    speaker: str
-    sample_rate_hz: int
-    num_samples: int
-    num_channels: int
+    path: str
+    group: str = ""
+    speaker: str = UNKNOWN_SPEAKER
+    member: str | None = None
+    language: str | None = None
+    sample_rate_hz: int = 0
+    num_samples: int = 0
+    num_channels: int = 0
+    size_bytes: int = 0
+    modified_ns: int = 0
+    ends_sha256: str = ""
+    split: str | None = None
+    text: str | None = None
+    segments: tuple[Segment, ...] = ()
+    text_problem: Problem | None = None
+    language_problem: Problem | None = None
 
     @property
     def duration_s(self) -> float:
@@ -131,6 +161,7 @@ class Utterance(Record, frozen=True, kw_only=True):
     codec: str
     num_frames: int
     codes: str
+    scores: dict[str, float | None] = {}
 
     @property
     def speaker_id(self) -> str:
@@ -176,22 +207,41 @@ class CodecSpec(Record, frozen=True, kw_only=True):
 
 
 class Reject(Record, frozen=True, kw_only=True):
-    """An input that did not become a row, and why. `detail` is for a person; `reason` is for counting."""
+    """An input that did not become a row, and why.
+
+    Attributes:
+        reason: for counting: a RejectReason, or `gate:` and the name of a gate.
+        detail: for a person.
+        start_s, duration_s: of the part of the recording; None where unknown.
+    """
 
     id: str
     stage: str
-    reason: RejectReason
+    reason: str
     detail: str
     start_s: float | None = None
     duration_s: float | None = None
 
+    def __post_init__(self) -> None:
+        if not self.reason.startswith(GATE_REASON):
+            msgspec.structs.force_setattr(self, "reason", RejectReason(self.reason))
 
-class Unheard(Record, frozen=True, kw_only=True):
-    """Why one back end has no transcript of a recording. `final`: no other back end is to be asked either."""
+
+class NoTranscript(Record, frozen=True, kw_only=True):
+    """Why one recogniser has no transcript of a recording. `final`: the next recogniser is not asked either."""
 
     reason: RejectReason
     detail: str
     final: bool = False
+
+
+class Note(Record, frozen=True, kw_only=True):
+    """What a person should know of an item that did become a row."""
+
+    id: str
+    stage: str
+    note: str
+    detail: str
 
 
 def speaker_of(recording_id: str) -> tuple[str, str]:
@@ -221,11 +271,13 @@ def utterance_id(recording_id: str, index: int | None) -> str:
 
 
 def recording_id_of(utterance: str) -> str:
-    """Inverse of `utterance_id`. Unambiguous, as a recording's id always ends in an audio extension."""
-    base, dash, tail = utterance.rpartition("-")
-    if dash and re.fullmatch("[0-9]{5}", tail) and has_audio_extension(base):
-        return base
-    return utterance
+    """Inverse of `utterance_id`. Unambiguous, as no recording's id ends like that of a part: see `is_part`."""
+    return utterance[:-6] if is_part(utterance) else utterance
+
+
+def is_part(name: str) -> bool:
+    """Whether an id ends in a dash and five digits, which only parts of recordings may."""
+    return re.search("(?<=.)-[0-9]{5}$", name, re.ASCII | re.DOTALL) is not None
 
 
 def has_audio_extension(name: str) -> bool:

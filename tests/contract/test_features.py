@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from vall_e import storage
-from vall_e.emb.similar import EXTRACTORS, FeatureExtractor, SimilarOptions
+from vall_e.emb.features.base import FeatureExtractor
+from vall_e.emb.features.registry import FEATURES, FeatureOptions, load_features
 from vall_e.types import CodecSpec, ContractError, UsageError
 
 SPEC = CodecSpec(
@@ -18,12 +17,11 @@ SPEC = CodecSpec(
 
 
 @pytest.fixture
-def extractor(request: pytest.FixtureRequest, tmp_path: Path) -> FeatureExtractor:
-    storage.write_json(tmp_path / "dataset.json", {"codec": storage.to_row(SPEC)}, tmp_path)
-    return EXTRACTORS[request.param](tmp_path, SimilarOptions(similarity_backend=request.param))
+def extractor(request: pytest.FixtureRequest) -> FeatureExtractor:
+    return load_features(FeatureOptions(similarity_backend=request.param), SPEC)
 
 
-every_extractor = pytest.mark.parametrize("extractor", EXTRACTORS, indirect=True)
+every_extractor = pytest.mark.parametrize("extractor", list(FEATURES), indirect=True)
 
 
 def inputs_of(extractor: FeatureExtractor) -> list[Any]:
@@ -181,9 +179,8 @@ def test_histogram_refuses_codes_of_another_codec(extractor: FeatureExtractor) -
         extractor.extract([np.zeros((3, 4), np.uint16)])
 
 
-def test_histogram_of_the_first_levels(tmp_path: Path) -> None:
-    storage.write_json(tmp_path / "dataset.json", {"codec": storage.to_row(SPEC)}, tmp_path)
-    first = EXTRACTORS["codes"](tmp_path, SimilarOptions(similarity_backend="codes", code_levels=2))
+def test_histogram_of_the_first_levels() -> None:
+    first = load_features(FeatureOptions(similarity_backend="codes", code_levels=2), SPEC)
     codes = np.random.default_rng(7).integers(0, 32, (4, 20)).astype(np.uint16)
     other = codes.copy()
     other[2:] = 31 - other[2:]
@@ -191,7 +188,7 @@ def test_histogram_of_the_first_levels(tmp_path: Path) -> None:
     assert rows.shape == (2, 64)
     np.testing.assert_array_equal(rows[0], rows[1])
     with pytest.raises(UsageError, match="code_levels: 5"):
-        EXTRACTORS["codes"](tmp_path, SimilarOptions(similarity_backend="codes", code_levels=5))
+        load_features(FeatureOptions(similarity_backend="codes", code_levels=5), SPEC)
 
 
 def voice(rng: np.random.Generator) -> np.ndarray:

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from vall_e.emb import g2p
+from vall_e.emb.text.registry import PHONEMIZERS
 from vall_e.types import BackendError, UsageError
 
 TEXTS = {
@@ -91,4 +92,4 @@ def test_version_names_the_library_and_its_number(backend: str) -> None:
 
 
 def test_every_registered_back_end_is_in_this_suite() -> None:
-    assert set(TEXTS) == set(g2p.REGISTRY)
+    assert set(TEXTS) == set(PHONEMIZERS)

@@ -20,10 +20,10 @@ import pytest
 from vall_e import storage
 from vall_e.dataset import scan
 from vall_e.dataset.__main__ import main
-from vall_e.dataset.build import BuildOptions, build, show_progress
+from vall_e.dataset.build import BuildOptions, build
 from vall_e.dataset.index import Index
 from vall_e.dataset.vocab import Vocabulary
-from vall_e.types import ContractError, UsageError
+from vall_e.types import ContractError, Reject, UsageError
 
 SMALL = BuildOptions(batch_utterances=4, file_batches=2)
 
@@ -280,32 +280,34 @@ def test_a_torn_last_line_is_no_row(rows, make):
     assert build(folder, folder / "built", SMALL).utterances == len(rows)
 
 
-def test_input_that_changes_under_the_build_is_noticed(rows, make):
+def test_input_that_changes_under_the_build_is_noticed(rows, make, monkeypatch):
     folder = make(rows)
 
-    def meddle(counts, total):
+    def meddle(counts, *_, **__):
         for done in counts:
             with (folder / "utterances.jsonl").open("a") as file:
                 file.write("\n")
             yield done
 
+    monkeypatch.setattr("vall_e.progress.track", meddle)
     with pytest.raises(ContractError, match="changed while it was read"):
-        build(folder, folder / "built", SMALL, progress=meddle)
+        build(folder, folder / "built", SMALL)
     assert not (folder / "built").exists()
 
 
-def test_a_row_that_moves_under_the_build_is_named(rows, make):
+def test_a_row_that_moves_under_the_build_is_named(rows, make, monkeypatch):
     folder = make(rows)
 
-    def meddle(counts, total):
+    def meddle(counts, *_, **__):
         for done in counts:
             lines = (folder / "utterances.jsonl").read_bytes().splitlines(keepends=True)
             with (folder / "utterances.jsonl").open("r+b") as file:
                 file.write(b"".join(reversed(lines)))
             yield done
 
+    monkeypatch.setattr("vall_e.progress.track", meddle)
     with pytest.raises(ContractError, match="changed while it was read|not JSON"):
-        build(folder, folder / "built", SMALL, progress=meddle)
+        build(folder, folder / "built", SMALL)
 
 
 def test_missing_similar_is_a_warning_and_missing_rows_are_an_error(rows, make, tmp_path):
@@ -389,8 +391,11 @@ def test_a_kill_between_the_renames_of_the_swap_loses_neither_build_nor_vocabula
     )
     done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, check=False)
     assert done.returncode == -signal.SIGKILL and not output.exists()
-    with pytest.raises(ContractError):  # whatever the next build comes to, the old one is back
-        build(folder, output, SMALL, progress=lambda counts, total: (_ for _ in ()).throw(ContractError("no")))
+    rows_file = (folder / "utterances.jsonl").read_bytes()
+    (folder / "utterances.jsonl").write_bytes(b"{}\n" + rows_file)
+    with pytest.raises(ContractError):  # however the next build ends, the old one is back
+        build(folder, output, SMALL)
+    (folder / "utterances.jsonl").write_bytes(rows_file)
     assert digest(output) == before
     assert build(folder, output, SMALL).new_phones == ("!",)
     assert Vocabulary.load(output / "vocab.json").phones[: len(old.phones)] == old.phones
@@ -414,12 +419,39 @@ def test_a_dataset_made_anew_with_the_same_rows_is_built_again(rows, make, tools
     assert build(folder, output, SMALL).skipped
 
 
-@pytest.mark.parametrize("terminal", [False, True])
-def test_progress_hands_every_count_on_and_shows_the_last(terminal, monkeypatch, capsys):
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
-    assert list(show_progress(iter([4, 8, 9]), 9)) == [4, 8, 9]
-    printed = capsys.readouterr().err
-    assert "9/9" in printed and "items/s" in printed
+def scored(rows, scores):
+    return [msgspec.structs.replace(row, scores={"toy": score}) for row, score in zip(rows, scores, strict=True)]
+
+
+def test_gates_leave_out_what_is_past_their_limits_and_say_so(rows, make, tmp_path):
+    """A build must not fail because a similar list names an utterance that a gate left out."""
+    scores = [n / len(rows) for n in range(len(rows) - 1)] + [None]
+    folder = make(scored(rows, scores))
+    head = json.loads((folder / "dataset.json").read_text())
+    storage.write_json(
+        folder / "dataset.json", head | {"gates": {"toy": {"minimum": 0.5, "maximum": None}}}, folder
+    )
+    kept = {row.id for row, score in zip(rows, scores, strict=True) if score is None or score >= 0.5}
+    report = build(folder, folder / "built", SMALL)
+    index = Index(report.output)
+    assert {index.id(number) for number in range(len(index))} == kept
+    rejects = list(storage.read_rows(report.output / "rejects.jsonl", Reject))
+    assert {reject.id for reject in rejects} == {row.id for row in rows} - kept
+    assert {(reject.stage, reject.reason) for reject in rejects} == {("build", "gate:toy")}
+    assert build(folder, folder / "built", SMALL).skipped
+    lifted = build(folder, folder / "built", dataclasses.replace(SMALL, thresholds=("toy",)))
+    assert lifted.utterances == len(rows) and not (lifted.output / "rejects.jsonl").exists()
+    narrow = build(folder, folder / "built", dataclasses.replace(SMALL, thresholds=("toy<=0.8",)))
+    assert narrow.utterances == sum(score is None or 0.5 <= score <= 0.8 for score in scores)
+    with pytest.raises(UsageError, match="that pass its gates"):
+        everything = [msgspec.structs.replace(row, scores={"toy": 0.0}) for row in rows]
+        build(make(everything, name="none"), folder / "none", dataclasses.replace(SMALL, thresholds=("toy>=1",)))
+
+
+@pytest.mark.parametrize("text", ["toy>", "toy>0.5", ">=1", "toy>=x", "toy>=1<=2", ""])
+def test_a_threshold_of_another_form_is_refused(text):
+    with pytest.raises((UsageError, ValueError), match="threshold"):
+        BuildOptions(thresholds=(text,))
 
 
 def test_two_builds_of_one_output_do_not_meet(rows, make):

@@ -17,15 +17,27 @@ import pytest
 import soundfile
 
 from vall_e import audio, storage
+from vall_e.corpora.importing import import_corpus
+from vall_e.corpora.registry import ImportOptions
 from vall_e.emb import qnt
 from vall_e.emb.process import ProcessOptions, main, process
-from vall_e.types import BackendError, ContractError, Reject, Segment, Transcript, UsageError, Utterance, Word
+from vall_e.types import (
+    BackendError,
+    ContractError,
+    Recording,
+    Reject,
+    Segment,
+    Transcript,
+    UsageError,
+    Utterance,
+    Word,
+)
 
 TINY = qnt.CodecOptions(audio_backend="tiny")
 
 
 def options(**changes: Any) -> ProcessOptions:
-    return ProcessOptions(**({"audio_backend": "tiny", "min_duration_s": 0.1} | changes))
+    return ProcessOptions(**({"audio_backend": "tiny", "min_duration_s": 0.1, "executor": "serial"} | changes))
 
 
 def said(recording_id: str, text: str, language: str = "en", segments: tuple[Segment, ...] = ()) -> Transcript:
@@ -71,7 +83,8 @@ def voices(tmp_path_factory: pytest.TempPathFactory, demo: Path) -> Path:
 @pytest.fixture(scope="module")
 def metadata(tmp_path_factory: pytest.TempPathFactory, voices: Path) -> Path:
     transcripts = []
-    for recording_id, path in audio.scan(voices, "test").found:
+    for path in audio.find_files(voices):
+        recording_id = path.relative_to(voices).as_posix()
         japanese = "haruka" in recording_id
         text, language = ("今日は良い天気です。", "ja") if japanese else ("A clip of the demo, number 3.14.", "en")
         if recording_id.endswith("interview.ogg"):
@@ -145,7 +158,7 @@ def test_arrays_are_plain_npy_named_by_id(dataset: Path) -> None:
 
 def test_dataset_json_says_how_it_was_made(dataset: Path) -> None:
     head = json.loads((dataset / "dataset.json").read_text())
-    assert head["schema_version"] == 1
+    assert head["schema_version"] == 2
     assert head["codec"]["name"] == "tiny"
     assert head["codec"]["num_levels"] == 8
     assert head["counts"] == {"utterances": len(rows_of(dataset)), "rejects": 0}
@@ -155,7 +168,7 @@ def test_dataset_json_says_how_it_was_made(dataset: Path) -> None:
 def test_workers_and_order_change_nothing(tmp_path: Path, dataset: Path, voices: Path, metadata: Path) -> None:
     transcripts = list(storage.read_rows(metadata / "transcripts.jsonl", Transcript))
     backwards = write_transcripts(tmp_path / "metadata", transcripts[::-1])
-    process(voices, backwards, tmp_path / "dataset", options(workers=2))
+    process(voices, backwards, tmp_path / "dataset", options(workers=2, executor="local"))
     assert rows_of(tmp_path / "dataset") == rows_of(dataset)
     for row in rows_of(dataset).values():
         assert (tmp_path / "dataset" / row.codes).read_bytes() == (dataset / row.codes).read_bytes()
@@ -220,53 +233,94 @@ def test_other_options_do_not_mix_into_a_dataset(dataset: Path, voices: Path, me
 def test_other_weights_do_not_mix_into_a_dataset(
     dataset: Path, voices: Path, metadata: Path, tmp_path: Path, encodec_weights: Path
 ) -> None:
-    copy, more = tmp_path / "dataset", tmp_path / "metadata"
+    copy = tmp_path / "dataset"
     shutil.copytree(dataset, copy)
-    shutil.copytree(metadata, more)
     head = json.loads((copy / "dataset.json").read_text())
     head["codec"]["weights_sha256"] = "0" * 64
     (copy / "dataset.json").write_text(json.dumps(head))
-    with storage.JsonlWriter(more / "transcripts.jsonl") as writer:
-        writer.write([said("english/awb/new.wav", "new")])
+    lines = (copy / "done.jsonl").read_bytes().splitlines(keepends=True)
+    (copy / "done.jsonl").write_bytes(b"".join(lines[:-1]))  # one recording is left to do
     with pytest.raises(UsageError, match="weights 000000000000"):
-        process(voices, more, copy, options())
+        process(voices, metadata, copy, options())
 
 
-def test_texts_that_were_replaced_do_not_pass_unseen(
+def test_texts_that_changed_are_reported_and_redone_when_asked(
     dataset: Path, voices: Path, metadata: Path, tmp_path: Path
 ) -> None:
-    """Transcribed anew with another recogniser, the finished rows would keep the old texts and say nothing."""
-    copy = tmp_path / "dataset"
+    """The finished rows used to keep the old texts and say nothing."""
+    copy, meta = tmp_path / "dataset", tmp_path / "metadata"
     shutil.copytree(dataset, copy)
+    shutil.copytree(metadata, meta)
     transcripts = list(storage.read_rows(metadata / "transcripts.jsonl", Transcript))
-    other = [said(row.recording_id, "something else", row.language) for row in transcripts]
-    with pytest.raises(UsageError, match="made anew"):
-        process(voices, write_transcripts(tmp_path / "other", other), copy, options())
-    longer = write_transcripts(tmp_path / "longer", [*transcripts, said("english/awb/gone.wav", "gone")])
-    report = process(voices, longer, copy, options())
-    assert report.num_rows == len(transcripts) - 1 + sum("interview" in key for key in rows_of(dataset))
-    assert rejects_of(copy) == {}
-    assert report.warnings == ("process: 1 recordings are not there any more, like english/awb/gone.wav",)
-    assert process(voices, longer, copy, options()).num_resumed < report.num_items, "it is looked for again"
+    (meta / "transcripts.jsonl").unlink()
+    other = [said(row.recording_id, "something else") if "awb" in row.recording_id else row for row in transcripts]
+    write_transcripts(meta, other)
+    for _ in range(2):
+        (warning,) = process(voices, meta, copy, options()).warnings
+        assert "4 recordings changed since" in warning and "--update" in warning
+    assert rows_of(copy) == rows_of(dataset)
+    report = process(voices, meta, copy, options(update=True))
+    assert report.warnings == () and report.num_items - report.num_resumed == 4
+    found = rows_of(copy)
+    assert {row.text for row in found.values() if row.speaker == "awb"} == {"something else"}
+    assert {key: row for key, row in found.items() if row.speaker != "awb"} == {
+        key: row for key, row in rows_of(dataset).items() if row.speaker != "awb"
+    }
+    assert process(voices, meta, copy, options()).warnings == ()
 
 
-def test_another_folder_of_audio_does_not_mix_into_a_dataset(
-    dataset: Path, voices: Path, metadata: Path, tmp_path: Path
-) -> None:
+def test_audio_that_changed_since_it_was_transcribed_is_rejected(voices: Path, metadata: Path, tmp_path: Path) -> None:
+    """It used to become a row: the sound of one recording with the text of another."""
+    root, meta = tmp_path / "voices", tmp_path / "meta"
+    shutil.copytree(voices / "english" / "awb", root / "english" / "awb")
+    transcripts = storage.read_rows(metadata / "transcripts.jsonl", Transcript)
+    write_transcripts(meta, [row for row in transcripts if "awb" in row.recording_id])
+    import_corpus(root, meta, ImportOptions(executor="serial"))
+    shutil.copy(root / "english" / "awb" / "b.mp3", root / "english" / "awb" / "a.mp3")
+    process(root, meta, tmp_path / "dataset", options())
+    assert rejects_of(tmp_path / "dataset") == {"english/awb/a.mp3": "changed"}
+    import_corpus(root, meta, ImportOptions(update=True, executor="serial"))
+    write_transcripts(meta, [said("english/awb/a.mp3", "the words of b")])
+    assert process(root, meta, tmp_path / "dataset", options(update=True)).rejects == {}
+    assert rows_of(tmp_path / "dataset")["english/awb/a.mp3"].text == "the words of b"
+
+
+def test_a_transcript_of_no_recording_is_reported(voices: Path, metadata: Path, tmp_path: Path) -> None:
+    transcripts = list(storage.read_rows(metadata / "transcripts.jsonl", Transcript))
+    longer = write_transcripts(tmp_path / "longer", [*transcripts[:2], said("english/awb/gone.wav", "gone")])
+    (warning,) = process(voices, longer, tmp_path / "data", options()).warnings
+    assert "1 transcript names a recording that is not in recordings.jsonl, like english/awb/gone.wav" in warning
+
+
+def test_a_recording_that_is_not_there_is_tried_again(voices: Path, metadata: Path, tmp_path: Path) -> None:
+    """A disk that is not mounted costs nothing for good."""
+    root = tmp_path / "voices"
+    shutil.copytree(voices / "english" / "awb", root / "english" / "awb")
+    meta = write_transcripts(tmp_path / "meta", [said("english/awb/a.mp3", "a"), said("english/awb/b.mp3", "b")])
+    import_corpus(root, meta, ImportOptions(executor="serial"))
+    (root / "english" / "awb" / "a.mp3").rename(tmp_path / "a.mp3")
+    (warning,) = process(root, meta, tmp_path / "data", options()).warnings
+    assert "1 recording is not there any more, like english/awb/a.mp3" in warning
+    assert list(rows_of(tmp_path / "data")) == ["english/awb/b.mp3"] and rejects_of(tmp_path / "data") == {}
+    (tmp_path / "a.mp3").rename(root / "english" / "awb" / "a.mp3")
+    assert process(root, meta, tmp_path / "data", options()).num_rows == 2
+
+
+def test_another_folder_of_audio_does_not_mix_into_a_dataset(voices: Path, metadata: Path, tmp_path: Path) -> None:
     """The texts of one folder with the sound of another: the same names in both, and nobody would have noticed."""
-    copy, moved = tmp_path / "dataset", tmp_path / "moved"
-    shutil.copytree(dataset, copy)
-    shutil.copytree(voices, moved)
+    root, copy, moved, meta = (tmp_path / name for name in ("voices", "copy", "moved", "meta"))
+    shutil.copytree(voices / "english" / "awb", root / "english" / "awb")
+    shutil.copytree(root, copy)
+    write_transcripts(meta, [said("english/awb/a.mp3", "a text")])
+    process(root, meta, tmp_path / "data", options())
     with pytest.raises(UsageError, match="made from"):
-        process(moved, metadata, copy, options())
-    head = json.loads((copy / "dataset.json").read_text())
-    head["config"]["input_audio"] = str(tmp_path / "gone")
-    (copy / "dataset.json").write_text(json.dumps(head))
-    report = process(moved, metadata, copy, options())
+        process(copy, meta, tmp_path / "data", options())
+    root.rename(moved)
+    report = process(moved, meta, tmp_path / "data", options())
     assert report.num_resumed == report.num_items, "a folder that was moved is followed"
-    assert json.loads((copy / "dataset.json").read_text())["config"]["input_audio"] == str(moved)
+    assert json.loads((tmp_path / "data" / "dataset.json").read_text())["config"]["input_audio"] == str(moved)
     with pytest.raises(UsageError, match="no such folder"):
-        process(tmp_path / "unmounted", metadata, tmp_path / "other", options())
+        process(tmp_path / "unmounted", meta, tmp_path / "other", options())
 
 
 def test_overwriting_can_be_killed(dataset: Path, voices: Path, metadata: Path, tmp_path: Path) -> None:
@@ -282,7 +336,7 @@ def test_overwriting_can_be_killed(dataset: Path, voices: Path, metadata: Path, 
     assert {path.name for path in copy.rglob("*.npy")} == {path.name for path in dataset.rglob("*.npy")}
 
 
-def test_made_anew_it_has_another_stamp(dataset: Path, voices: Path, metadata: Path, tmp_path: Path) -> None:
+def test_from_scratch_it_has_another_stamp(dataset: Path, voices: Path, metadata: Path, tmp_path: Path) -> None:
     copy = tmp_path / "dataset"
     shutil.copytree(dataset, copy)
 
@@ -305,14 +359,14 @@ def test_a_recording_twice_is_refused(tmp_path: Path, voices: Path) -> None:
 
 def test_names_that_a_dataset_uses_itself_are_rejected(tmp_path: Path, demo: Path) -> None:
     """Arrays of a group named .tmp were swept away with the temporary files, while their rows stood."""
-    names = ["s.jsonl/a/x.mp3", ".tmp/a/x.mp3", "built/a/x.mp3", "g/s/b.wav.npy/x.mp3", "g/s/b.wav"]
-    for name in names:
+    names = ["s.jsonl/a/x.mp3", ".tmp/a/x.mp3", "built/a/x.mp3", "g/s/b.wav.npy/x.mp3", "g/s/b.wav-00001"]
+    for name in [*names[:-1], "g/s/b.wav"]:
         path = tmp_path / "voices" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(demo / "english" / "awb" / "a.mp3", path)
-    meta = write_transcripts(tmp_path / "meta", [said(name, "a text") for name in names])
+    meta = write_transcripts(tmp_path / "meta", [said(name, "a text") for name in [*names[:-1], "g/s/b.wav"]])
     process(tmp_path / "voices", meta, tmp_path / "data", options())
-    assert rejects_of(tmp_path / "data") == dict.fromkeys(names[:-1], "bad_name")
+    assert rejects_of(meta) == dict.fromkeys(names[:-1], "bad_name")
     assert list(rows_of(tmp_path / "data")) == ["g/s/b.wav"]
 
 
@@ -355,19 +409,37 @@ def test_bad_recordings_and_texts_are_rejected_with_their_reason(tmp_path: Path,
         tmp_path / "voices", write_transcripts(tmp_path / "meta", transcripts), tmp_path / "data", options()
     )
     expected = {f"g/s/{name}".replace("long.wav", "long.wav-00000"): reason for name, (_, _, reason) in cases.items()}
-    expected |= {"../outside.wav": "unsafe_path", str(outside): "unsafe_path", "g/s/link.wav": "link_outside"}
-    assert rejects_of(tmp_path / "data") == expected
+    imported = rejects_of(tmp_path / "meta")
+    assert imported.pop("g/s/link.wav") == "link_outside"
+    assert rejects_of(tmp_path / "data") | imported == expected and not rejects_of(tmp_path / "data").keys() & imported
     assert list(rows_of(tmp_path / "data")) == ["g/s/good one.mp3"]
-    assert report.num_rejects == len(expected)
+    assert report.num_rejects == len(expected) - len(imported)
+    (warning,) = report.warnings
+    assert "6 transcripts name recordings that are not in recordings.jsonl" in warning
+
+
+def test_paths_of_a_manifest_are_not_trusted(tmp_path: Path, voices: Path) -> None:
+    """recordings.jsonl may come from anywhere."""
+    meta = write_transcripts(tmp_path / "meta", [said(name, "x") for name in ("a.wav", "b.wav")])
+    soundfile.write(tmp_path / "outside.wav", np.ones(16_000) / 2, 16_000)
+    rows = [
+        Recording(id="a.wav", path="../outside.wav", sample_rate_hz=16_000, num_samples=16_000),
+        Recording(id="b.wav", path=str(tmp_path / "outside.wav"), sample_rate_hz=16_000, num_samples=16_000),
+    ]
+    with storage.JsonlWriter(meta / "recordings.jsonl") as writer:
+        writer.write(rows)
+    process(voices, meta, tmp_path / "data", options())
+    assert rejects_of(tmp_path / "data") == dict.fromkeys(("a.wav", "b.wav"), "unsafe_path")
 
 
 def test_exit_status_and_messages(
     tmp_path: Path, voices: Path, metadata: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    empty = write_transcripts(tmp_path / "meta", [said("../a.wav", "x"), said("english/awb/a.mp3", "Fine.")])
+    transcripts = [said("english/awb/b.mp3", "漢字"), said("english/awb/a.mp3", "Fine.")]
+    empty = write_transcripts(tmp_path / "meta", transcripts)
     command = ["--input-audio", str(voices), "--output-dataset", str(tmp_path / "data"), "--audio-backend", "tiny"]
     assert main([*command, "--input-metadata", str(empty)]) == 0
-    assert "1 rows, 1 rejects (1 unsafe_path)" in capsys.readouterr().out
+    assert "1 row, 1 reject (1 lost_characters)" in capsys.readouterr().out
     assert main([*command, "--input-metadata", str(empty), "--max-reject-ratio", "0.5"]) == 0
     assert main([*command, "--input-metadata", str(empty), "--max-reject-ratio", "0.4"]) == 1
     assert "50.0% rejected" in capsys.readouterr().err
@@ -378,8 +450,8 @@ def test_exit_status_and_messages(
 
 
 def test_a_damaged_manifest_is_named_by_line(tmp_path: Path, voices: Path) -> None:
-    meta = write_transcripts(tmp_path / "meta", [said("a/b.wav", "x"), said("a/c.wav", "x")])
+    meta = write_transcripts(tmp_path / "meta", [said(f"english/awb/{name}.mp3", "x") for name in "ab"])
     path = meta / "transcripts.jsonl"
     path.write_text(path.read_text().replace('"text": "x", "segments"', '"txt": "x", "segments"', 1))
-    with pytest.raises(ContractError, match=r"transcripts.jsonl:1: Transcript has no key 'txt'"):
+    with pytest.raises(ContractError, match=r"transcripts.jsonl:1: [Uu]nknown field txt"):
         process(voices, meta, tmp_path / "data", options())

@@ -69,11 +69,11 @@ def test_nothing_can_not_be_extended() -> None:
         qnt.repeat_extend(ramp(2, 0), 5)
 
 
-def test_merge_adds_with_gains_and_keeps_the_longest() -> None:
-    merged = qnt.merge([np.ones(3, np.float32), np.ones(5, np.float32)], [0.0, 20.0])
+def test_mix_adds_with_gains_and_keeps_the_longest() -> None:
+    merged = qnt.mix([np.ones(3, np.float32), np.ones(5, np.float32)], [0.0, 20.0])
     np.testing.assert_allclose(merged, [11, 11, 11, 10, 10])
     with pytest.raises(ValueError, match="gains"):
-        qnt.merge([np.ones(3, np.float32)], [])
+        qnt.mix([np.ones(3, np.float32)], [])
 
 
 @given(before=LENGTHS, after=LENGTHS)

@@ -63,8 +63,8 @@ def test_both_sides_of_a_stereo_file_are_coded(encodec_48khz_weights: Path, ster
 
     codec = qnt.load_codec(qnt.CodecOptions(audio_backend=STEREO, weights=encodec_48khz_weights))
     samples, rate_hz = soundfile.read(stereo_files / "stereo.wav", dtype="float32")
-    np.testing.assert_array_equal(codes["stereo"], qnt.encode(codec, samples, rate_hz))
-    both = qnt.prepare(codec.spec, samples, rate_hz)
+    np.testing.assert_array_equal(codes["stereo"], qnt.encode(codec, samples.T, rate_hz))
+    both = qnt.prepare(codec.spec, samples.T, rate_hz)
     assert both.shape == (2, 60_000)
     expected = qnt.decode(codec, codes["stereo"], scales=codec.scales([both])[0])
     np.testing.assert_allclose(sides["stereo"], expected.T.clip(-1, 1), atol=2**-15)
@@ -93,7 +93,7 @@ def test_a_mono_codec_gets_the_mean_and_a_stereo_codec_that_of_more_than_two(
     mean = samples.mean(axis=1, dtype=np.float32)
     for name, weights in (("tiny", None), (STEREO, encodec_48khz_weights)):
         codec = qnt.load_codec(qnt.CodecOptions(audio_backend=name, weights=weights))
-        codes = qnt.encode(codec, samples, 24_000)
+        codes = qnt.encode(codec, samples.T, 24_000)
         is_downmixed = num_channels != codec.spec.num_channels or num_channels == 1
         assert np.array_equal(codes, qnt.encode(codec, mean, 24_000)) == is_downmixed
         place = ["--weights", str(weights)] if weights else []
@@ -297,7 +297,6 @@ from vall_e.types import CodecSpec
 
 class Loudness:
     '''A frame is how loud 20 ms are; looks at a second at a time.'''
-    causal = True
     spec = CodecSpec(name="loudness", weights_sha256="0" * 64, sample_rate_hz=24_000, hop_samples=480, num_levels=1,
                      codebook_size=256)
     def encode(self, audio):
@@ -311,7 +310,9 @@ class Loudness:
     def decode(self, codes, scales=None):
         return [np.repeat(x[0] / np.float32(255), 480) for x in codes]
 
-qnt.REGISTRY["loudness"] = lambda options: Loudness()
+from vall_e.emb.codecs.registry import CODECS
+CODECS.builtin["loudness"] = "__main__:load"
+load = lambda options: Loudness()
 limit = MEGABYTES * 2**20
 if limit:
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())

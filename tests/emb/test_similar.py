@@ -17,13 +17,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vall_e import audio, config, storage
+from vall_e.corpora.importing import import_corpus
+from vall_e.corpora.registry import ImportOptions
 from vall_e.emb import similar
 from vall_e.emb.features import top_k as top_k_
 from vall_e.emb.similar import SimilarOptions, Slice, load_slices, same_stretch, top_k
 from vall_e.types import BackendError, ContractError, UsageError, Utterance, speaker_of, utterance_id
 
 RATE_HZ = 16_000
-CODES = SimilarOptions(similarity_backend="codes")
+CODES = SimilarOptions(executor="serial", similarity_backend="codes")
 VOICES = {"anna": (210.0, 1.16), "ben": (110.0, 0.92), "carl": (140.0, 1.04)}  # pitch in Hz, formant scale
 
 
@@ -74,6 +76,8 @@ class Corpus:
         storage.write_json_lines(path, change([row for _, row in storage.read_json_lines(path)]), self.data)
 
     def run(self, options: SimilarOptions = CODES, **more: Any) -> dict[str, list[tuple[str, float]]]:
+        if options.similarity_backend == "mfcc" and audio.find_files(self.voices):
+            import_corpus(self.voices, self.data.parent / "metadata", ImportOptions(update=True, executor="serial"))
         similar.similar(self.data, options, **more)
         return self.lists()
 
@@ -146,7 +150,7 @@ def corpus(empty: Corpus) -> Corpus:
 # The lists
 
 
-@pytest.mark.parametrize("options", [SimilarOptions(), CODES])
+@pytest.mark.parametrize("options", [SimilarOptions(executor="serial"), CODES])
 def test_lists_hold_the_other_utterances_of_the_speaker(corpus: Corpus, options: SimilarOptions) -> None:
     lists = corpus.run(options)
     assert lists.keys() == corpus.ids()
@@ -165,7 +169,7 @@ def test_lists_hold_the_other_utterances_of_the_speaker(corpus: Corpus, options:
 def test_among_all_a_voice_is_nearest_to_itself(corpus: Corpus, backend: str) -> None:
     for seed in range(1, 4):
         corpus.add(f"g/carl/{seed}.wav", speech("carl", seed))
-    lists = corpus.run(SimilarOptions(similarity_backend=backend, scope="dataset", top_k=2))
+    lists = corpus.run(SimilarOptions(executor="serial", similarity_backend=backend, scope="dataset", top_k=2))
     for name, found in lists.items():
         assert [other.split("/")[1] for other, _ in found] == [name.split("/")[1]] * 2, (name, found)
 
@@ -183,7 +187,7 @@ def test_the_same_name_in_two_formats_is_two_recordings(empty: Corpus) -> None:
     empty.add("g/anna/a.wav", speech("anna", 0))
     empty.add("g/anna/a.flac", speech("anna", 0))
     empty.add("g/anna/b.wav", speech("anna", 1))
-    lists = empty.run(SimilarOptions())
+    lists = empty.run(SimilarOptions(executor="serial"))
     assert lists["g/anna/a.wav"][0] == ("g/anna/a.flac", pytest.approx(1.0, abs=1e-4))
 
 
@@ -197,7 +201,7 @@ def test_equal_scores_go_by_id(empty: Corpus) -> None:
     samples = speech("anna", 0)
     for name in ("c", "a", "d", "b"):
         empty.add(f"g/anna/{name}.wav", samples)
-    lists = empty.run(SimilarOptions(top_k=2))
+    lists = empty.run(SimilarOptions(executor="serial", top_k=2))
     assert [other for other, _ in lists["g/anna/b.wav"]] == ["g/anna/a.wav", "g/anna/c.wav"]
     assert [other for other, _ in lists["g/anna/a.wav"]] == ["g/anna/b.wav", "g/anna/c.wav"]
 
@@ -215,13 +219,13 @@ def test_silent_and_one_sample_utterances_have_lists(empty: Corpus) -> None:
     empty.add("g/anna/other.wav", speech("anna", 1))
     empty.add("g/anna/silent.wav", np.zeros(RATE_HZ, np.float32))
     empty.add("g/anna/tiny.wav", np.full(1, 0.1, np.float32))
-    lists = empty.run(SimilarOptions())
+    lists = empty.run(SimilarOptions(executor="serial"))
     assert [score for _, score in lists["g/anna/silent.wav"]] == [0.0, 0.0, 0.0]
     assert len(lists["g/anna/tiny.wav"]) == 3
 
 
 def test_an_empty_dataset_gives_an_empty_file(empty: Corpus) -> None:
-    assert empty.run(SimilarOptions()) == {}
+    assert empty.run(SimilarOptions(executor="serial")) == {}
     assert empty.bytes() == b""
 
 
@@ -231,18 +235,18 @@ def test_a_recording_of_two_speakers_serves_both(empty: Corpus) -> None:
     quarter = len(both) // 4
     empty.add("g/anna/talk.wav", both, [(n * quarter, quarter) for n in range(4)])
     empty.rewrite(lambda rows: [{**row, "speaker": "ben"} if n % 2 else row for n, row in enumerate(rows)])
-    lists = empty.run(SimilarOptions())
+    lists = empty.run(SimilarOptions(executor="serial"))
     found = [[other[-1] for other, _ in lists[f"g/anna/talk.wav-0000{n}"]] for n in range(4)]
     assert found == [["2"], ["3"], ["0"], ["1"]]
 
 
 @pytest.mark.parametrize(("backend", "scope"), [("mfcc", "speaker"), ("codes", "dataset")])
 def test_the_result_is_the_same_bytes_for_any_order_and_workers(corpus: Corpus, backend: str, scope: str) -> None:
-    options = SimilarOptions(similarity_backend=backend, scope=scope, overwrite=True)
+    options = SimilarOptions(executor="serial", similarity_backend=backend, scope=scope, overwrite=True)
     corpus.run(options)
     expected = corpus.bytes()
     corpus.rewrite(lambda rows: rows[::-1])
-    corpus.run(replace(options, workers=2))
+    corpus.run(replace(options, workers=2, executor="local"))
     assert corpus.bytes() == expected
 
 
@@ -250,11 +254,11 @@ def test_the_result_is_the_same_bytes_for_any_order_and_workers(corpus: Corpus, 
 
 
 def test_what_is_up_to_date_is_left_alone_and_loads_nothing(corpus: Corpus) -> None:
-    corpus.run(SimilarOptions())
+    corpus.run(SimilarOptions(executor="serial"))
     before = {path: path.stat().st_mtime_ns for path in corpus.data.rglob("*") if path.is_file()}
     code = (
         "import sys; from pathlib import Path; from vall_e.emb.similar import *; "
-        f"report = similar(Path({str(corpus.data)!r}), SimilarOptions()); "
+        f"report = similar(Path({str(corpus.data)!r}), SimilarOptions(executor='serial')); "
         "assert report.num_resumed == report.num_items == report.num_rows == 10, report; "
         "assert not {'librosa', 'torch', 'ray', 'soundfile'} & sys.modules.keys()"
     )
@@ -294,10 +298,10 @@ def test_a_speaker_that_is_gone_leaves_no_trace(corpus: Corpus) -> None:
 
 
 def test_a_slice_that_was_cut_anew_renews_its_speaker(corpus: Corpus) -> None:
-    corpus.run(SimilarOptions())
+    corpus.run(SimilarOptions(executor="serial"))
     corpus.rewrite(lambda rows: [row | {"start_samples": row["start_samples"] // 2} for row in rows])
-    resumed = corpus.run(SimilarOptions())
-    assert resumed == corpus.run(SimilarOptions(overwrite=True))
+    resumed = corpus.run(SimilarOptions(executor="serial"))
+    assert resumed == corpus.run(SimilarOptions(executor="serial", overwrite=True))
 
 
 @pytest.fixture(scope="module")
@@ -359,7 +363,7 @@ def test_other_options_are_refused_until_overwrite(corpus: Corpus, change: dict[
 
 def test_options_that_decide_nothing_may_change(corpus: Corpus) -> None:
     expected = corpus.run()
-    assert corpus.run(replace(CODES, workers=2)) == expected
+    assert corpus.run(replace(CODES, workers=2, executor="local")) == expected
 
 
 def test_codes_of_another_codec_are_refused(corpus: Corpus) -> None:
@@ -380,35 +384,36 @@ def remade(corpus: Corpus, made: str) -> None:
 def test_a_dataset_made_anew_with_the_same_rows_is_done_anew(corpus: Corpus, change: dict[str, Any]) -> None:
     """`process --overwrite` with other audio of the same length. What the old lists were made with is no matter."""
     remade(corpus, "first")
-    corpus.run(SimilarOptions())
+    corpus.run(SimilarOptions(executor="serial"))
     for seed, path in enumerate(sorted(corpus.voices.rglob("*.wav"))):
         samples, rate_hz = audio.load(path)
         audio.write(path, np.resize(speech("carl", 20 + seed), len(samples)), rate_hz)
-    assert similar.similar(corpus.data, SimilarOptions()).num_resumed == 10, "nobody looks at the audio itself"
+    report = similar.similar(corpus.data, SimilarOptions(executor="serial"))
+    assert report.num_resumed == 10, "nobody looks at the audio itself"
     before = corpus.lists()
     remade(corpus, "second")
-    after = corpus.run(SimilarOptions(**change))
+    after = corpus.run(SimilarOptions(executor="serial", **change))
     assert after.keys() == before.keys() and after["g/anna/0.wav"] != before["g/anna/0.wav"]
-    assert after == corpus.run(SimilarOptions(overwrite=True, **change))
-    assert similar.similar(corpus.data, SimilarOptions(**change)).num_resumed == 10
+    assert after == corpus.run(SimilarOptions(executor="serial", overwrite=True, **change))
+    assert similar.similar(corpus.data, SimilarOptions(executor="serial", **change)).num_resumed == 10
 
 
 # Recordings that are not there any more
 
 
 def test_a_recording_that_is_gone_has_an_empty_list_and_is_in_none(corpus: Corpus) -> None:
-    corpus.run(SimilarOptions())
+    corpus.run(SimilarOptions(executor="serial"))
     (corpus.voices / "g/anna/0.wav").unlink()
     (corpus.voices / "g/ben/long.wav").unlink()
     corpus.add("g/anna/new.wav", speech("anna", 7))
-    report = similar.similar(corpus.data, SimilarOptions())
+    report = similar.similar(corpus.data, SimilarOptions(executor="serial"))
     lists = corpus.lists()
     assert (report.num_rows, report.num_resumed) == (11, 7), "ben's lists stand: nothing asked for his audio"
     assert lists["g/anna/0.wav"] == []
     assert {other for other, _ in lists["g/anna/1.wav"]} == {"g/anna/2.wav", "g/anna/new.wav"}
     assert "1 recording is not in the folder of audio any more, like g/anna/0.wav: its utter" in report.warnings[0]
     assert "process --overwrite leaves them out" in report.warnings[0]
-    assert similar.similar(corpus.data, SimilarOptions()).warnings == report.warnings, "it is so still"
+    assert similar.similar(corpus.data, SimilarOptions(executor="serial")).warnings == report.warnings, "it is so still"
     assert corpus.lists() == lists
 
 
@@ -416,7 +421,7 @@ def test_a_speaker_that_is_gone_altogether_has_empty_lists(corpus: Corpus) -> No
     for path in (corpus.voices / "g/anna").iterdir():
         path.unlink()
     (corpus.voices / "g/carl/one.wav").unlink()
-    lists = corpus.run(SimilarOptions())
+    lists = corpus.run(SimilarOptions(executor="serial"))
     assert lists.keys() == corpus.ids()
     assert [name for name, found in lists.items() if found] == sorted(name for name in lists if "ben" in name)
     corpus.add("g/dora/one.wav", speech("anna", 0))
@@ -427,29 +432,29 @@ def test_a_speaker_that_is_gone_altogether_has_empty_lists(corpus: Corpus) -> No
 
 
 def test_a_recording_that_comes_back_is_taken_in_again(corpus: Corpus) -> None:
-    expected = corpus.run(SimilarOptions(scope="dataset"))
+    expected = corpus.run(SimilarOptions(executor="serial", scope="dataset"))
     away = corpus.voices / "g/anna/0.wav"
     away.rename(away.with_name("elsewhere"))
-    assert corpus.run(SimilarOptions(scope="dataset", overwrite=True)) != expected
+    assert corpus.run(SimilarOptions(executor="serial", scope="dataset", overwrite=True)) != expected
     away.with_name("elsewhere").rename(away)
-    report = similar.similar(corpus.data, SimilarOptions(scope="dataset"))
+    report = similar.similar(corpus.data, SimilarOptions(executor="serial", scope="dataset"))
     assert corpus.lists() == expected and not report.warnings
 
 
 def test_a_folder_with_none_of_the_recordings_is_another_one(corpus: Corpus, tmp_path: Path) -> None:
-    corpus.run(SimilarOptions())
+    corpus.run(SimilarOptions(executor="serial"))
     before = corpus.bytes()
     (tmp_path / "other").mkdir()
     with pytest.raises(UsageError, match="holds none of the recordings, like g/anna/0.wav; .*--input-audio"):
-        corpus.run(SimilarOptions(overwrite=True), input_audio=tmp_path / "other")
+        corpus.run(SimilarOptions(executor="serial", overwrite=True), input_audio=tmp_path / "other")
     assert corpus.bytes() == before
 
 
 def test_an_overwrite_that_cannot_start_keeps_what_was_there(corpus: Corpus) -> None:
-    corpus.run(SimilarOptions())
+    corpus.run(SimilarOptions(executor="serial"))
     before = corpus.bytes()
     with pytest.raises(UsageError, match="nowhere"):
-        corpus.run(SimilarOptions(overwrite=True), input_audio=corpus.voices / "nowhere")
+        corpus.run(SimilarOptions(executor="serial", overwrite=True), input_audio=corpus.voices / "nowhere")
     assert corpus.bytes() == before
 
 
@@ -458,22 +463,22 @@ def test_an_overwrite_that_cannot_start_keeps_what_was_there(corpus: Corpus) -> 
 
 def test_no_dataset_names_the_command(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="vall_e.emb.process makes it"):
-        similar.similar(tmp_path / "none", SimilarOptions())
+        similar.similar(tmp_path / "none", SimilarOptions(executor="serial"))
     assert not (tmp_path / "none").exists()
 
 
 def test_audio_is_looked_for_where_the_dataset_says(corpus: Corpus) -> None:
     moved = corpus.voices.rename(corpus.voices.with_name("moved"))
     with pytest.raises(UsageError, match="no such folder of audio; give --input-audio"):
-        corpus.run(SimilarOptions())
-    assert corpus.run(SimilarOptions(), input_audio=moved).keys() == corpus.ids()
+        corpus.run(SimilarOptions(executor="serial"))
+    assert corpus.run(SimilarOptions(executor="serial"), input_audio=moved).keys() == corpus.ids()
 
 
 def test_a_dataset_that_does_not_say_where_its_audio_is(corpus: Corpus) -> None:
     head = json.loads((corpus.data / "dataset.json").read_text())
     storage.write_json(corpus.data / "dataset.json", head | {"config": {}}, corpus.data)
     with pytest.raises(UsageError, match="give --input-audio"):
-        corpus.run(SimilarOptions())
+        corpus.run(SimilarOptions(executor="serial"))
 
 
 def shorten(path: Path) -> None:
@@ -495,7 +500,7 @@ def shorten(path: Path) -> None:
 def test_audio_that_changed_ends_the_run(corpus: Corpus, name: str, spoil: Any) -> None:
     spoil(corpus.voices / name.removesuffix("-00002"))
     with pytest.raises(ContractError, match=f"^{name}: .*--input-audio or run .* --overwrite"):
-        corpus.run(SimilarOptions())
+        corpus.run(SimilarOptions(executor="serial"))
     assert corpus.lists().keys() < corpus.ids()
 
 
@@ -509,10 +514,10 @@ def test_speakers_before_the_bad_one_stay_done(corpus: Corpus) -> None:
     kept = path.read_bytes()
     path.write_bytes(b"RIFF")
     with pytest.raises(ContractError, match="^g/carl/one.wav: "):
-        corpus.run(SimilarOptions())
+        corpus.run(SimilarOptions(executor="serial"))
     assert corpus.lists().keys() == corpus.ids() - {"g/carl/one.wav"}
     path.write_bytes(kept)
-    report = similar.similar(corpus.data, SimilarOptions())
+    report = similar.similar(corpus.data, SimilarOptions(executor="serial"))
     assert (report.num_items, report.num_resumed, report.num_rows) == (10, 9, 10)
 
 
@@ -521,7 +526,7 @@ def test_a_link_that_leaves_the_voices_is_refused(corpus: Corpus, tmp_path: Path
     target = path.rename(tmp_path / "outside.wav")
     path.symlink_to(target)
     with pytest.raises(ContractError, match="^g/anna/0.wav: a link that leaves"):
-        corpus.run(SimilarOptions())
+        corpus.run(SimilarOptions(executor="serial"))
 
 
 @pytest.mark.parametrize("name", ["../voices/g/anna/0.wav", "/etc/passwd.wav", "g/../../x.wav"])
@@ -529,7 +534,7 @@ def test_a_link_that_leaves_the_voices_is_refused(corpus: Corpus, tmp_path: Path
 def test_paths_from_data_stay_inside(corpus: Corpus, name: str, backend: str) -> None:
     corpus.rewrite(lambda rows: [rows[0] | {"recording_id": name, "codes": name}])
     with pytest.raises(ContractError, match="not a path below"):
-        corpus.run(SimilarOptions(similarity_backend=backend))
+        corpus.run(SimilarOptions(executor="serial", similarity_backend=backend))
 
 
 @pytest.mark.parametrize(
@@ -544,7 +549,7 @@ def test_paths_from_data_stay_inside(corpus: Corpus, name: str, backend: str) ->
 def test_codes_that_do_not_fit_name_the_utterance(corpus: Corpus, codes: np.ndarray, told: str, workers: int) -> None:
     storage.write_array(corpus.data / "g/anna/1.wav.npy", codes, corpus.data)
     with pytest.raises(ContractError, match=f"^g/anna/1.wav: .*{told}"):
-        corpus.run(replace(CODES, workers=workers))
+        corpus.run(replace(CODES, workers=workers, executor="local"))
 
 
 def test_missing_codes_name_the_file(corpus: Corpus) -> None:
@@ -574,7 +579,7 @@ def test_a_missing_librosa_is_told_before_any_work(corpus: Corpus, monkeypatch: 
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "librosa", None)
     with pytest.raises(BackendError, match="backend mfcc: .*pip install"):
-        corpus.run(SimilarOptions())
+        corpus.run(SimilarOptions(executor="serial"))
     assert not (corpus.data / "similar.jsonl").exists()
 
 

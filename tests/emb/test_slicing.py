@@ -5,13 +5,16 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vall_e.emb.gates import base as gates
+from vall_e.emb.gates.duration import Duration
 from vall_e.emb.slicing import Limits, plan_slices, split_text
-from vall_e.types import Recording, RejectReason, Segment, Transcript, Word, seconds_to_samples
+from vall_e.types import Recording, Reject, RejectReason, Segment, Transcript, Word, seconds_to_samples
 
 
 def recording(duration_s: float, rate_hz: int = 16_000) -> Recording:
     return Recording(
         id="g/s/a.wav",
+        path="g/s/a.wav",
         group="g",
         speaker="s",
         sample_rate_hz=rate_hz,
@@ -34,7 +37,12 @@ def segment(*times: tuple[str, float, float], speaker: str | None = None) -> Seg
 
 
 def limits(mode: str = "auto", shortest: float = 0.1, longest: float = 10.0) -> Limits:
-    return Limits(mode=mode, min_duration_s=shortest, max_duration_s=longest)
+    gate = Duration(shortest, longest)
+
+    def check(item_id: str, duration_s: float, text: str) -> Reject | None:
+        return gates.check(gate, duration_s, item_id, "process")
+
+    return Limits(mode=mode, max_duration_s=longest, check=check)
 
 
 def test_one_segment_of_a_short_recording_is_the_whole_file() -> None:

@@ -15,11 +15,12 @@ from types import ModuleType
 
 import pytest
 
-from vall_e.executor import EXECUTORS, Executor, make_executor
+from vall_e.executor import EXECUTORS, Executor, SerialExecutor, make_executor
 from vall_e.types import BackendError, ContractError, UsageError
 
-HERE = Path(__file__).parent
-KINDS = [("local", 1), ("local", 2), ("ray", 2)]
+HERE = Path(__file__).parent.parent
+KINDS = [("serial", 1), ("local", 1), ("local", 2), ("ray", 2)]
+PROCESSES = KINDS[1:]
 every_executor = pytest.mark.parametrize("executor", KINDS, indirect=True, ids=lambda kind: f"{kind[0]}-{kind[1]}")
 
 
@@ -52,7 +53,7 @@ def executor(request: pytest.FixtureRequest, workers: ModuleType) -> Executor:
 
 
 def test_every_kind_is_in_this_suite() -> None:
-    assert {kind for kind, _ in KINDS} == EXECUTORS.keys()
+    assert {kind for kind, _ in KINDS} == set(EXECUTORS)
 
 
 @every_executor
@@ -71,7 +72,7 @@ def test_each_item_is_worked_once_and_a_worker_is_built_once(executor: Executor,
     assert 1 <= len(per_process) <= executor.num_workers
     for counts in per_process.values():
         assert sorted(counts) == list(range(1, len(counts) + 1))
-    if executor.num_workers > 1:
+    if not isinstance(executor, SerialExecutor):
         assert {threads for _, _, threads in found} == {"1"}
         assert os.getpid() not in per_process
 
@@ -94,17 +95,55 @@ def test_items_are_taken_as_they_are_needed(executor: Executor, workers: ModuleT
     assert taken <= 10 + 2 * 2 * executor.num_workers
 
 
-@pytest.mark.parametrize("executor", KINDS[1:], indirect=True)
+@pytest.mark.parametrize("executor", PROCESSES[1:], indirect=True)
 def test_results_come_as_they_are_ready(executor: Executor, workers: ModuleType, tmp_path: Path) -> None:
     found = list(executor.map(functools.partial(workers.make_waiting, tmp_path / "marker"), range(8)))
     assert sorted(found) == list(range(8))
     assert found[0] != 0
 
 
-@pytest.mark.parametrize("executor", KINDS[1:], indirect=True)
-def test_a_dead_worker_ends_the_run(executor: Executor, workers: ModuleType) -> None:
-    with pytest.raises(ContractError, match="worker.* died"):
+@pytest.mark.parametrize("executor", PROCESSES, indirect=True)
+def test_an_item_that_kills_three_workers_ends_a_run_that_does_not_ask_for_more(
+    executor: Executor, workers: ModuleType
+) -> None:
+    with pytest.raises(ContractError, match="3: 3 workers died"):
         list(executor.map(workers.make_dying, range(20)))
+
+
+@pytest.mark.parametrize("executor", PROCESSES, indirect=True)
+def test_a_death_costs_its_item_at_most(executor: Executor, workers: ModuleType) -> None:
+    """Every item that was queued behind it, and all that came after, used to be lost with it."""
+    deaths: list[int] = []
+
+    def on_death(item: int) -> int | None:
+        deaths.append(item)
+        return -item if len(deaths) == 2 else None
+
+    assert sorted(executor.map(workers.make_dying, range(20), on_death=on_death)) == sorted({*range(20)} - {3} | {-3})
+    assert deaths == [3, 3]
+
+
+@pytest.mark.parametrize("executor", PROCESSES, indirect=True)
+def test_a_dead_bunch_is_tried_part_by_part(executor: Executor, workers: ModuleType) -> None:
+    """Only the part that kills counts a death; its neighbours in the bunch are innocent."""
+    deaths: list[tuple[int, ...]] = []
+
+    def on_death(bunch: tuple[int, ...]) -> list[int] | None:
+        deaths.append(bunch)
+        return [-bunch[0]] if len(deaths) == 3 else None
+
+    bunches = [(0, 1, 2, 3, 4), (5, 6), (7,)]
+    found = executor.map(
+        workers.make_dying_of_bunches, bunches, split=lambda bunch: [(item,) for item in bunch], on_death=on_death
+    )
+    assert sorted(item for part in found for item in part) == [-3, 0, 1, 2, 4, 5, 6, 7]
+    assert deaths == [(3,)] * 3
+
+
+@pytest.mark.parametrize("executor", PROCESSES[:2], indirect=True)
+def test_a_worker_that_dies_while_it_is_built_ends_the_run(executor: Executor, workers: ModuleType) -> None:
+    with pytest.raises(ContractError, match="died while it loaded"):
+        list(executor.map(workers.make_dead, range(3)))
 
 
 @every_executor
@@ -154,7 +193,7 @@ def test_a_killed_run_leaves_no_workers_behind(tmp_path: Path) -> None:
     assert not [pid for pid in pids if is_alive(pid)]
 
 
-@pytest.mark.parametrize("executor", KINDS[1:], indirect=True)
+@pytest.mark.parametrize("executor", PROCESSES[1:], indirect=True)
 def test_a_run_that_ends_early_does_not_wait_for_what_runs(
     executor: Executor, workers: ModuleType, tmp_path: Path
 ) -> None:

@@ -132,42 +132,45 @@ def test_keys_with_defaults_may_be_missing_and_whole_seconds_are_floats() -> Non
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "said"),
     [
-        ({"extra": 1}, "Transcript has no key 'extra'"),
-        ({"text": 5}, "text: expected str, found int"),
-        ({"text": None}, "text: expected str, found NoneType"),
-        ({"language_prob": "0.5"}, "language_prob: expected float, found str"),
-        ({"language_prob": True}, "language_prob: expected float, found bool"),
-        ({"language_prob": float("nan")}, "language_prob: expected a finite number, found nan"),
-        ({"language_prob": float("inf")}, "language_prob: expected a finite number, found inf"),
-        ({"text": "half \ud83d"}, "text: .* holds half of a surrogate pair"),
-        ({"segments": "a"}, "segments: expected a list"),
-        ({"segments": [5]}, "segments: \\[0\\]: expected a JSON object for Segment"),
-        ({"segments": [{"text": "a", "start_s": 0.0}]}, "segments: \\[0\\]: .*end_s"),
-        ({"segments": [{"text": "a", "start_s": 0.0, "end_s": 1.0, "words": [{}]}]}, "words: \\[0\\]: "),
+        ({"extra": 1}, "unknown field extra"),
+        ({"text": 5}, "text: expected str, got int"),
+        ({"text": None}, "text: expected str, got null"),
+        ({"language_prob": "0.5"}, "language_prob: expected float.*, got str"),
+        ({"language_prob": True}, "language_prob: expected float.*, got bool"),
+        ({"segments": "a"}, "segments: expected array"),
+        ({"segments": [5]}, "segments\\[0\\]: expected object, got int"),
+        ({"segments": [{"text": "a", "start_s": 0.0}]}, "segments\\[0\\]: .*end_s"),
+        ({"segments": [{"text": "a", "start_s": 0.0, "end_s": 1.0, "words": [{}]}]}, "words\\[0\\]: "),
     ],
 )
-def test_a_row_that_breaks_its_record_is_told_by_key(change: dict[str, Any], told: str) -> None:
-    """NaN and half surrogate pairs pass a JSON reader; they used to end a run later, where no row was named."""
-    with pytest.raises(ContractError, match=f"^t.jsonl:3: ?.*{told}"):
-        from_row(Transcript, GOOD | change, "t.jsonl:3")
-
-
-def test_surrogates_and_nan_in_a_file_are_told_by_line(tmp_path: Path) -> None:
+def test_a_row_that_breaks_its_record_is_named_by_line_and_key(
+    tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
     path = tmp_path / "t.jsonl"
-    path.write_text(json.dumps(GOOD) + "\n" + json.dumps(GOOD | {"text": "\ud800"}) + "\n")
-    with pytest.raises(ContractError, match="t.jsonl:2: text"):
+    path.write_text(json.dumps(GOOD) + "\n" + json.dumps(GOOD | change) + "\n" + json.dumps(GOOD) + "\n")
+    with pytest.raises(ContractError, match=f"t.jsonl:2: ?.*{said}"):
         list(read_rows(path, Transcript))
-    path.write_text(json.dumps(GOOD | {"language_prob": float("nan")}) + "\n")
-    with pytest.raises(ContractError, match="t.jsonl:1: language_prob"):
+    with pytest.raises(ContractError, match=f"^here: ?.*{said}"):
+        from_row(Transcript, GOOD | change, "here")
+
+
+@pytest.mark.parametrize("change", [{"text": "half \ud83d"}, {"language_prob": float("nan")}, {"language_prob": 1e999}])
+def test_what_is_no_json_is_named_by_line(tmp_path: Path, change: dict[str, Any]) -> None:
+    """NaN and half surrogate pairs used to end a run later, where no row was named."""
+    path = tmp_path / "t.jsonl"
+    path.write_text(json.dumps(GOOD) + "\n" + json.dumps(GOOD | change) + "\n" + json.dumps(GOOD) + "\n")
+    with pytest.raises(ContractError, match="t.jsonl:2: "):
         list(read_rows(path, Transcript))
 
 
-def test_a_reason_outside_the_set_is_refused() -> None:
+def test_a_reason_outside_the_set_is_refused_and_one_of_a_gate_is_not() -> None:
     row = {"id": "a", "stage": "s", "reason": "bored", "detail": ""}
-    with pytest.raises(ContractError, match="'bored' is not one of bad_name, "):
-        from_row(Reject, row)
+    with pytest.raises(ContractError, match="'bored' is not a valid RejectReason"):
+        from_row(Reject, row, "f")
+    assert from_row(Reject, row | {"reason": "silent"}).reason is RejectReason.SILENT
+    assert from_row(Reject, row | {"reason": "gate:snr"}).reason == "gate:snr"
 
 
 def test_the_keys_of_a_row_are_the_fields() -> None:

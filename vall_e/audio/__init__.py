@@ -1,13 +1,14 @@
 """Audio files in: probed, read in pieces as float32, resampled."""
 
 from vall_e.audio.decoders import AudioError
+from vall_e.audio.identity import Identity, identify, is_same, require_same
 from vall_e.audio.read import (
     BLOCK_SAMPLES,
     SILENCE_PEAK,
     WRITABLE_EXTENSIONS,
-    Scan,
     Source,
     blocks,
+    find_files,
     is_inside,
     is_silent,
     iter_slices,
@@ -17,7 +18,6 @@ from vall_e.audio.read import (
     require_writable,
     resample,
     resampled_length,
-    scan,
     write,
 )
 
@@ -26,18 +26,21 @@ __all__ = [
     "SILENCE_PEAK",
     "WRITABLE_EXTENSIONS",
     "AudioError",
-    "Scan",
+    "Identity",
     "Source",
     "blocks",
+    "find_files",
+    "identify",
     "is_inside",
+    "is_same",
     "is_silent",
     "iter_slices",
     "load",
     "mapped",
     "probe",
+    "require_same",
     "require_writable",
     "resample",
     "resampled_length",
-    "scan",
     "write",
 ]

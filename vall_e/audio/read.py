@@ -1,4 +1,4 @@
-"""Audio files in: found, probed, read in pieces as float32, mono where nobody asks for stereo, resampled.
+"""Audio files in: probed, read in pieces as float32, mono where nobody asks for stereo, resampled.
 
 `vall_e.audio.decoders` reads them, by libsndfile or PyAV. Nothing here holds a whole long file, except `load`, which
 says so; `mapped` keeps one on disk.
@@ -7,124 +7,30 @@ says so; `mapped` keeps one on disk.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import math
 import os
-import stat
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass
+from pathlib import Path
 from typing import IO
 
 import numpy as np
 
 from vall_e.audio.decoders import AudioError as AudioError
 from vall_e.audio.decoders import av_frames, open_soundfile
-from vall_e.types import (
-    MAX_NAME_BYTES,
-    Recording,
-    Reject,
-    RejectReason,
-    UsageError,
-    has_audio_extension,
-    speaker_of,
-)
+from vall_e.types import Recording, RejectReason, UsageError, has_audio_extension
 
 BLOCK_SAMPLES = 1 << 18
 MAP_BLOCK_S = 5.0
 SILENCE_PEAK = 1e-4  # -80 dBFS: dither of a 16-bit file stays below
-ARRAY_SUFFIX_BYTES = len("-00000.npy")  # what an utterance's array adds to the recording's name
 WRITABLE_EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".au", ".caf", ".w64")
 
 
-@dataclass
-class Scan:
-    """What lies in an input folder: audio files by id, what can't be taken and why, and how many other files."""
-
-    found: list[tuple[str, Path]] = field(default_factory=list)
-    rejects: list[Reject] = field(default_factory=list)
-    num_ignored: int = 0
-
-
-def scan(root: Path, stage: str) -> Scan:
-    """Walks `root` in the order of names. Links inside it are not followed: no loop, and no file counted twice.
-
-    Raises:
-        FileNotFoundError, NotADirectoryError: `root` itself is not a folder.
-    """
-    result = Scan()
-    real_root = Path(os.path.realpath(root))
-    pending = [root]
-    while pending:
-        folder = pending.pop()
-        try:
-            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-        except PermissionError as error:
-            if folder == root:
-                raise
-            result.rejects.append(_reject(_printable(folder, root), stage, RejectReason.UNREADABLE, str(error)))
-            continue
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                pending.append(Path(entry.path))
-            _sort_entry(entry, root, real_root, stage, result)
-    result.found.sort()
-    result.rejects.sort(key=lambda reject: reject.id)
-    return result
-
-
-def _sort_entry(entry: os.DirEntry[str], root: Path, real_root: Path, stage: str, result: Scan) -> None:
-    path = Path(entry.path)
-    recording_id = _printable(path, root)
-    problem = _problem(entry, real_root)
-    if problem is not None:
-        result.rejects.append(_reject(recording_id, stage, *problem))
-    elif not has_audio_extension(entry.name):
-        result.num_ignored += not entry.is_dir(follow_symlinks=False)
-    elif not _is_utf8(entry.path):
-        result.rejects.append(_reject(recording_id, stage, RejectReason.BAD_NAME, "the name is not UTF-8; rename it"))
-    elif len(os.fsencode(entry.name)) + ARRAY_SUFFIX_BYTES > MAX_NAME_BYTES:
-        detail = f"the name has over {MAX_NAME_BYTES - ARRAY_SUFFIX_BYTES} bytes, which leaves no room for its array's"
-        result.rejects.append(_reject(recording_id, stage, RejectReason.BAD_NAME, detail))
-    else:
-        result.found.append((recording_id, path))
-
-
-def _problem(entry: os.DirEntry[str], real_root: Path) -> tuple[RejectReason, str] | None:
-    """Why an entry can't be an input, whatever it holds; None for files, plain folders and what is not audio."""
-    is_audio = has_audio_extension(entry.name)
-    if entry.is_symlink():
-        target = os.path.realpath(entry.path)
-        if not Path(target).is_relative_to(real_root):
-            if is_audio or os.path.isdir(target):
-                return RejectReason.LINK_OUTSIDE, "a link that leaves the input folder; copy or bind-mount its target"
-            return None
-        if os.path.isdir(target) or (is_audio and os.path.isfile(target) and has_audio_extension(target)):
-            return RejectReason.LINK_INSIDE, "a link to what lies in the same input, where it is counted already"
-        if not os.path.exists(target):
-            return (RejectReason.UNREADABLE, "a broken link") if is_audio else None
-    if not is_audio:
-        return None
-    try:
-        mode = entry.stat().st_mode
-    except OSError as error:
-        return RejectReason.UNREADABLE, str(error.strerror)
-    if not stat.S_ISREG(mode):
-        return RejectReason.NOT_A_FILE, "a folder, pipe or device with an audio file's name"
-    return None
-
-
-def _printable(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix().encode(errors="backslashreplace").decode()
-
-
-def _is_utf8(name: str) -> bool:
-    return not any("\ud800" <= char <= "\udfff" for char in name)
-
-
-def _reject(item: str, stage: str, reason: RejectReason, detail: str) -> Reject:
-    return Reject(id=item, stage=stage, reason=reason, detail=detail)
+def find_files(root: Path) -> list[Path]:
+    """The files below `root` whose extension is one of audio, in order of path; links are not followed."""
+    files = (path for path in root.rglob("*") if has_audio_extension(path.name))
+    return sorted(path for path in files if path.is_file() and not path.is_symlink())
 
 
 def is_inside(root: Path, path: Path) -> bool:
@@ -147,11 +53,9 @@ def probe(path: Path, recording_id: str) -> Recording:
                 num_samples += block.shape[1]
     if num_samples == 0:
         raise AudioError(RejectReason.EMPTY, "no samples")
-    group, speaker = speaker_of(recording_id)
     return Recording(
         id=recording_id,
-        group=group,
-        speaker=speaker,
+        path=path.name,
         sample_rate_hz=rate_hz,
         num_samples=num_samples,
         num_channels=num_channels,
@@ -161,13 +65,13 @@ def probe(path: Path, recording_id: str) -> Recording:
 def blocks(path: Path, block_samples: int = BLOCK_SAMPLES, *, keep_stereo: bool = False) -> Iterator[np.ndarray]:
     """Mono float32 [n] pieces at the file's own rate, in order, none empty, at most `block_samples` long.
 
-    With `keep_stereo` those of a file of two channels are [n,2].
+    With `keep_stereo` those of a file of two channels are [2,n].
 
     Raises:
         AudioError: UNREADABLE, EMPTY, TRUNCATED, NON_FINITE.
     """
     for channels in _raw_blocks(path, block_samples):
-        block = np.ascontiguousarray(channels.T) if keep_stereo and len(channels) == 2 else _downmix(channels)
+        block = np.ascontiguousarray(channels) if keep_stereo and len(channels) == 2 else _downmix(channels)
         if not np.isfinite(block).all():
             raise AudioError(RejectReason.NON_FINITE, "NaN or infinity among the samples")
         yield block
@@ -243,16 +147,17 @@ def resampled_length(num_samples: int, from_hz: int, to_hz: int) -> int:
 
 
 def resample(audio: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
-    """Float32 [n] or [n,C] → [ceil(n · to / from)] or that by C, by soxr's HQ recipe."""
+    """Float32 [n] or [C,n] → [ceil(n · to / from)] or [C, that], by soxr's HQ recipe."""
     if from_hz == to_hz:
         return audio
     import soxr
 
-    result = soxr.resample(audio, from_hz, to_hz, quality="HQ")
-    want = resampled_length(len(audio), from_hz, to_hz)
-    if len(result) < want:  # soxr rounds to the nearest
-        result = np.concatenate([result, np.zeros((want - len(result), *result.shape[1:]), np.float32)])
-    return result[:want].astype(np.float32, copy=False)
+    result: np.ndarray = soxr.resample(audio.T, from_hz, to_hz, quality="HQ").T  # soxr's own axes are [n,C]
+    want = resampled_length(audio.shape[-1], from_hz, to_hz)
+    if result.shape[-1] < want:  # soxr rounds to the nearest
+        missing = np.zeros((*result.shape[:-1], want - result.shape[-1]), np.float32)
+        result = np.concatenate([result, missing], axis=-1)
+    return result[..., :want].astype(np.float32, copy=False)
 
 
 def is_silent(audio: np.ndarray) -> bool:
@@ -266,7 +171,7 @@ def require_writable(path: Path) -> None:
 
 
 def write(path: Path, audio: np.ndarray, sample_rate_hz: int) -> None:
-    """Writes audio [n] or [n,C] in the format of the extension; what exceeds full scale is clipped, as integers must.
+    """Writes audio [n] or [C,n] in the format of the extension; what exceeds full scale is clipped, as integers must.
 
     Raises:
         UsageError: an extension not among WRITABLE_EXTENSIONS, or a rate that the format does not have.
@@ -275,12 +180,12 @@ def write(path: Path, audio: np.ndarray, sample_rate_hz: int) -> None:
     import soundfile
 
     require_writable(path)
-    path.open("wb").close()  # tells of a missing folder or permission in the machine's own words
-    num_channels = 1 if audio.ndim == 1 else audio.shape[1]
+    path.open("wb").close()  # reports a missing folder or permission in the machine's own words
+    num_channels = 1 if audio.ndim == 1 else len(audio)
     try:
         with soundfile.SoundFile(os.fspath(path), "w", sample_rate_hz, num_channels) as file:
-            for start in range(0, len(audio), BLOCK_SAMPLES):
-                file.write(np.clip(audio[start : start + BLOCK_SAMPLES], -1.0, 1.0))
+            for start in range(0, audio.shape[-1], BLOCK_SAMPLES):
+                file.write(np.clip(audio[..., start : start + BLOCK_SAMPLES], -1.0, 1.0).T)
     except soundfile.LibsndfileError as error:
         raise UsageError(f"{path}: {sample_rate_hz} Hz can't be written ({error.error_string})") from None
 
@@ -291,12 +196,11 @@ class Source:
 
     recording: Recording
     path: Path
-    root: Path = dataclasses.field(default=Path())
 
     def blocks(self, rate_hz: int, block_s: float, *, keep_stereo: bool = False) -> Iterator[np.ndarray]:
         """Mono float32 pieces at `rate_hz`, about `block_s` long, gapless: together as long as the recording.
 
-        With `keep_stereo` those of a file of two channels are [n,2].
+        With `keep_stereo` those of a file of two channels are [2,n].
 
         Raises:
             AudioError: as `blocks`.
@@ -311,16 +215,12 @@ class Source:
         num_channels = 2 if keep_stereo and self.recording.num_channels == 2 else 1
         stream = soxr.ResampleStream(own_hz, rate_hz, num_channels, dtype="float32", quality="HQ")
         for piece in pieces:
-            out = stream.resample_chunk(piece)
+            out = stream.resample_chunk(piece.T)  # soxr's own axes are [n,C]
             if len(out):
-                yield out
+                yield out.T
         out = stream.resample_chunk(np.zeros((0, 2) if num_channels == 2 else 0, np.float32), last=True)
         if len(out):
-            yield out
-
-    @property
-    def stem(self) -> str:
-        return PurePosixPath(self.recording.id).stem
+            yield out.T
 
 
 @contextlib.contextmanager
@@ -328,7 +228,7 @@ def mapped(path: Path, rate_hz: int, folder: Path, *, keep_stereo: bool = False)
     """Float32 [n] of a file of any length, resampled to `rate_hz`, for as long as the `with` lasts.
 
     The samples lie in a file in `folder` that has no name and that the kernel removes however the process ends; mapped
-    into memory, they are read where they are looked at. With `keep_stereo` those of a file of two channels are [n,2].
+    into memory, they are read where they are looked at. With `keep_stereo` those of a file of two channels are [2,n].
 
     Raises:
         AudioError: as `blocks`, or EMPTY. OSError: `folder` can't be written to, or its disk is full.
@@ -338,9 +238,9 @@ def mapped(path: Path, rate_hz: int, folder: Path, *, keep_stereo: bool = False)
     shape += (2,) if keep_stereo and recording.num_channels == 2 else ()
     pieces = Source(recording, path).blocks(rate_hz, MAP_BLOCK_S, keep_stereo=keep_stereo)
     with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
-        _write_all(file, pieces, folder)
+        _write_all(file, (np.ascontiguousarray(piece.T) for piece in pieces), folder)
         file.truncate(4 * math.prod(shape))  # as `resample` rounds
-        yield np.asarray(np.memmap(file, np.float32, "r+", shape=shape))
+        yield np.asarray(np.memmap(file, np.float32, "r+", shape=shape)).T
 
 
 def _write_all(file: IO[bytes], pieces: Iterator[np.ndarray], folder: Path) -> None:

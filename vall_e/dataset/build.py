@@ -13,26 +13,22 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from vall_e import storage
+from vall_e import layout, progress, storage
 from vall_e.config import option
 from vall_e.dataset import files, scan
 from vall_e.dataset.entries import EntryReader, Source
 from vall_e.dataset.index import Index, read_built
 from vall_e.dataset.vocab import Vocabulary
-from vall_e.types import CodecSpec, ContractError, UsageError
+from vall_e.types import CodecSpec, ContractError, Reject, UsageError
 
-# wraps the counts of utterances done, of so many in all, as they come; hands them on
-Progress = Callable[[Iterable[int], int], Iterable[int]]
-PLAIN_PROGRESS_S = 10.0  # seconds between lines where the output is no terminal
 OLD = "old"  # beside the output, not in .tmp: the build that is being replaced is not to be cleared away
 MOST_SHOWN = 8  # new phones in a warning
 
@@ -43,6 +39,9 @@ class BuildOptions:
 
     validation_fraction: float = option(0.05, "share of the recordings kept for validation, chosen by a hash of the id")
     vocab: Path | None = option(None, "vocab.json to keep to; else that of the last build, extended")
+    thresholds: tuple[str, ...] = option(
+        (), "limits of scores, like duration>=1,duration<=10; they override those of the gates, a name alone lifts them"
+    )
     overwrite: bool = option(False, "build again even if nothing changed, with a new vocabulary")
     batch_utterances: int = option(1024, "utterances in one Arrow record batch; sets the memory that a build needs")
     file_batches: int = option(128, "record batches in one Arrow file")
@@ -52,6 +51,7 @@ class BuildOptions:
             raise ValueError(f"validation_fraction {self.validation_fraction} is not in 0..1")
         if self.batch_utterances < 1 or self.file_batches < 1:
             raise ValueError("batch_utterances and file_batches are at least 1")
+        scan.Limits({}, self.thresholds)
 
 
 @dataclass(frozen=True)
@@ -127,12 +127,15 @@ def _grew(new: tuple[str, ...], what: str) -> str:
     return f"{len(new)} {what}{'s' if len(new) > 1 else ''} ({shown})"
 
 
-def build(
-    input_dataset: Path, output: Path, options: BuildOptions | None = None, *, progress: Progress | None = None
-) -> BuildReport:
+def build(input_dataset: Path, output: Path, options: BuildOptions | None = None) -> BuildReport:
     """Builds `output` from the dataset folder that `process` (and `similar`) wrote; does nothing if it is up to date.
 
-    `progress` is handed the counts of utterances done, as they come, and how many there are; see `show_progress`.
+    Utterances whose scores are outside the limits of their gates are left out, and listed in rejects.jsonl of `output`.
+
+    Args:
+        input_dataset: the dataset folder.
+        output: the folder to make.
+        options: see BuildOptions.
 
     Raises:
         UsageError: a file is missing, `output` is something else, or another build runs.
@@ -141,23 +144,40 @@ def build(
     started = time.perf_counter()
     options = options or BuildOptions()
     source = Source.open(input_dataset)
+    limits = scan.Limits(source.gates, options.thresholds)
     with _output_lock(output) as side:
         old = _old_vocabulary(output, options)
-        content = _content(source, options)
+        content = _content(source, options, limits)
         if not options.overwrite and old is not None and _up_to_date(output, source.made, content, old):
             return _report(output, read_built(output), started, skipped=True)
-        catalogue = scan.scan_utterances(source.utterances, source.spec, old, closed=options.vocab is not None)
         temp = side / storage.TEMP_FOLDER
         try:
-            built = _write(source, catalogue, temp / "new", options, content, progress)
+            folder = temp / "new"
+            with contextlib.ExitStack() as opened:
+
+                def on_reject(reject: Reject) -> None:
+                    if not rejects:
+                        rejects.append(opened.enter_context(storage.JsonlWriter(folder / layout.REJECTS)))
+                    rejects[0].write([reject])
+
+                rejects: list[storage.JsonlWriter] = []
+                catalogue = scan.scan_utterances(
+                    source.utterances,
+                    source.spec,
+                    old,
+                    closed=options.vocab is not None,
+                    limits=limits,
+                    on_reject=on_reject,
+                )
+            built = _write(source, catalogue, folder, options, content)
             source.check_unchanged()
-            _swap(temp / "new", side, output)
+            _swap(folder, side, output)
         finally:
             shutil.rmtree(temp, ignore_errors=True)
     report = _report(output, built, started, skipped=False)
     if old is None:
         return report
-    new = catalogue.vocabulary  # what is new stands behind what is old
+    new = catalogue.vocabulary  # new phones and languages come after the old ones
     phones, languages = new.phones[len(old.phones) :], new.languages[len(old.languages) :]
     return dataclasses.replace(report, new_phones=phones, new_languages=languages)
 
@@ -184,9 +204,11 @@ def _old_vocabulary(output: Path, options: BuildOptions) -> Vocabulary | None:
     return None
 
 
-def _content(source: Source, options: BuildOptions) -> dict[str, Any]:
-    """What decides the bytes of a build, but for the vocabulary."""
+def _content(source: Source, options: BuildOptions, limits: scan.Limits) -> dict[str, Any]:
+    """What determines the bytes of a build, apart from the vocabulary."""
+    bounds = {name: list(pair) for name, pair in sorted(limits.bounds.items())}
     return {
+        **({"gates": bounds} if bounds else {}),
         "utterances": scan.content_hash(source.utterances),
         "similar": scan.content_hash(source.similar),
         "codec": storage.to_row(source.spec),
@@ -200,7 +222,7 @@ def _up_to_date(output: Path, made: str, content: dict[str, Any], vocabulary: Vo
         return False
     try:
         index = Index(output)
-    except (ContractError, UsageError):  # damaged, incomplete, or of another version: it is built anew
+    except (ContractError, UsageError):  # damaged, incomplete, or of another version: it is built again
         return False
     sizes = {path.name: path.stat().st_size for path in output.glob("*.arrow")}
     whole = sizes == index.built["files"] and index.built["made"] == made
@@ -213,9 +235,8 @@ def _write(
     folder: Path,
     options: BuildOptions,
     content: dict[str, Any],
-    progress: Progress | None,
 ) -> dict[str, Any]:
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     vocabulary, table = catalogue.vocabulary, catalogue.table
     key = json.dumps([files.BUILT_VERSION, content, vocabulary.sha256], sort_keys=True)
     fingerprint = hashlib.sha256(key.encode()).hexdigest()
@@ -227,9 +248,10 @@ def _write(
         batch_rows=options.batch_utterances,
         file_batches=options.file_batches,
     )
-    with EntryReader(source, catalogue, scan.scan_similar(source.similar, table)) as reader:
-        counts = _copy(reader, writer, len(table))
-        for _ in progress(counts, len(table)) if progress is not None else counts:
+    offsets = scan.scan_similar(source.similar, table, catalogue.left_out)
+    with EntryReader(source, catalogue, offsets) as reader:
+        batches = _copy(reader, writer, len(table))
+        for _ in progress.track(batches, BuildReport.stage, len(table), num_items=lambda number: number):
             pass
     writer.finish(table.ids, len(catalogue.speakers))
     vocabulary.save(folder / files.VOCAB_JSON, folder)
@@ -242,10 +264,11 @@ def _write(
 
 
 def _copy(reader: EntryReader, writer: files.Writer, total: int) -> Iterator[int]:
-    """Writes all rows, and tells after each record batch how many are done."""
+    """Writes all rows; yields after each record batch how many it has."""
     while writer.done < total:
-        writer.write(reader.read(range(writer.done, min(writer.done + writer.batch_rows, total))))
-        yield writer.done
+        before = writer.done
+        writer.write(reader.read(range(before, min(before + writer.batch_rows, total))))
+        yield writer.done - before
 
 
 def built_json(
@@ -325,36 +348,3 @@ def _report(output: Path, built: dict[str, Any], started: float, *, skipped: boo
         recordings=counts["recordings"],
         validation_fraction=built["content"]["validation_fraction"],
     )
-
-
-def show_progress(counts: Iterable[int], total: int) -> Iterator[int]:
-    """A `progress` that shows utterances/s on stderr: a bar on a terminal, a line every 10 seconds elsewhere."""
-    return _show_bar(counts, total) if sys.stderr.isatty() else _show_lines(counts, total)
-
-
-def _speed(done: int, started: float) -> str:
-    return f"{done / max(time.monotonic() - started, 1e-9):,.0f} items/s"
-
-
-def _show_bar(counts: Iterable[int], total: int) -> Iterator[int]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    text, speed = TextColumn("{task.description:>10}"), TextColumn("{task.fields[speed]}")
-    columns = (text, BarColumn(), MofNCompleteColumn(), speed, TimeRemainingColumn())
-    started = time.monotonic()
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(BuildReport.stage, total=total, speed="")
-        for done in counts:
-            bar.update(task, completed=done, speed=_speed(done, started))
-            yield done
-
-
-def _show_lines(counts: Iterable[int], total: int) -> Iterator[int]:
-    started = shown = time.monotonic()
-    for done in counts:
-        now = time.monotonic()
-        if done == total or now - shown >= PLAIN_PROGRESS_S:
-            shown = now
-            print(f"{BuildReport.stage}: {done}/{total}, {_speed(done, started)}", file=sys.stderr, flush=True)
-        yield done

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from vall_e import storage
+from vall_e import layout, storage
 from vall_e.dataset import files, scan
 from vall_e.types import CodecSpec, ContractError, UsageError, Utterance, safe_path
 
@@ -19,24 +19,25 @@ class Source:
 
     folder: Path
     spec: CodecSpec
-    made: str  # changes when `process` makes the dataset anew, whatever its rows say
+    made: str  # changes when `process` recreates or updates the dataset, whatever its rows say
+    gates: dict[str, dict[str, float | None]]  # limits of scores
     stamps: tuple[Any, ...]
 
     @property
     def utterances(self) -> Path:
-        return self.folder / "utterances.jsonl"
+        return self.folder / layout.UTTERANCES
 
     @property
     def similar(self) -> Path:
-        return self.folder / "similar.jsonl"
+        return self.folder / layout.SIMILAR
 
     @classmethod
     def open(cls, folder: Path) -> Source:
         if not folder.is_dir():
             raise UsageError(f"{folder}: no such folder")
-        storage.require_file(folder / "utterances.jsonl", "`python -m vall_e.emb.process`")
+        storage.require_file(folder / layout.UTTERANCES, layout.MADE_BY[layout.UTTERANCES])
         stamps = _stamps(folder)
-        return cls(folder, *scan.read_head(folder / "dataset.json"), stamps)
+        return cls(folder, *scan.read_head(folder / layout.DATASET_JSON), stamps)
 
     def check_unchanged(self) -> None:
         """Raises:
@@ -48,7 +49,7 @@ class Source:
 
 def _stamps(folder: Path) -> tuple[Any, ...]:
     stamps: list[Any] = []
-    for name in ("utterances.jsonl", "similar.jsonl", "dataset.json"):
+    for name in (layout.UTTERANCES, layout.SIMILAR, layout.DATASET_JSON):
         try:
             stat = (folder / name).stat()
             stamps.append((name, stat.st_ino, stat.st_size, stat.st_mtime_ns))
@@ -84,6 +85,10 @@ class EntryReader:
         scores: list[list[float]] = []
         for row in rows:
             _, others, values = self._similar_of(row)
+            if self.catalogue.left_out:
+                kept = [scan.hash_id(other, scan.ID_SALT) not in self.catalogue.left_out for other in others]
+                others = [other for other, keep in zip(others, kept, strict=True) if keep]
+                values = [value for value, keep in zip(values, kept, strict=True) if keep]
             names += others
             scores.append(values)
         found = self.catalogue.table.rows(names)
@@ -111,7 +116,7 @@ class EntryReader:
         name = self.catalogue.table.ids[row].as_py()
         self._rows.seek(self.catalogue.offsets[row])
         where = f"{self.source.utterances}: {name}"
-        utterance = scan.utterance_of(scan.parse_line(self._rows.readline(), where), where)
+        utterance = storage.decode(Utterance, self._rows.readline(), where)
         if utterance.id != name:
             raise ContractError(f"{name}: its row in {self.source.utterances} changed while it was read")
         vocabulary = self.catalogue.vocabulary

@@ -44,6 +44,8 @@ class Dataset:
         split: `train` or `validation`.
         similar_probability: chance that the prompt comes from the similar list; else, or if nothing in that list may
             be used, it comes at random from the same speaker.
+        any_speaker: whether a prompt from the similar list may be of another speaker: `similar --scope dataset` lists
+            some.
         prompt_frames: prompts are cut to at most this many frames (default: 3 seconds); 0 for no prompts.
 
     Raises:
@@ -58,6 +60,7 @@ class Dataset:
         *,
         seed: int = 0,
         similar_probability: float = 0.5,
+        any_speaker: bool = False,
         prompt_frames: int | None = None,
     ) -> None:
         if not 0 <= similar_probability <= 1:
@@ -68,13 +71,16 @@ class Dataset:
         self.split = split
         self.seed = seed
         self.similar_probability = similar_probability
+        self.any_speaker = any_speaker
         self.prompt_frames = round(PROMPT_S * self.index.spec.frame_rate_hz) if prompt_frames is None else prompt_frames
         self.epoch = 0
         self.rows = self.index.rows(files.split_number(split))
-        self._prompts = PromptChooser(self.index, files.split_number(split), similar_probability=similar_probability)
+        self._prompts = PromptChooser(
+            self.index, files.split_number(split), similar_probability=similar_probability, any_speaker=any_speaker
+        )
 
     def __getstate__(self) -> dict[str, object]:
-        names = ("split", "seed", "similar_probability", "prompt_frames")
+        names = ("split", "seed", "similar_probability", "any_speaker", "prompt_frames")
         return {"built": self.index.path, "epoch": self.epoch} | {name: getattr(self, name) for name in names}
 
     def __setstate__(self, state: dict[str, object]) -> None:

@@ -173,6 +173,7 @@ def make_loader(
         "dataset_seed": dataset.seed,
         "similar_probability": dataset.similar_probability,
         "prompt_frames": dataset.prompt_frames,
+        **({"any_speaker": True} if dataset.any_speaker else {}),  # states saved before the option existed still fit
         "seed": seed,
         "shuffle": shuffle,
         "max_frames": max_frames,

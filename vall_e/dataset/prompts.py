@@ -1,8 +1,8 @@
 """Which utterance speaks the prompt of a target, and which part of it.
 
 VALL-E (arXiv:2301.02111, section 4) conditions on three seconds of another utterance of the same speaker. With
-probability p it comes from the target's similar list, else at random from the speaker, so that a model hears both a
-prompt of the same manner and any manner of the voice.
+probability p it comes from the target's similar list, else at random from the speaker, so that a model learns from
+prompts of the same manner and of any manner of the voice.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ TRIES = 8
 class PromptChooser:
     """Chooses prompts for the targets of one split (`files.TRAIN` or `files.VALIDATION`).
 
-    A prompt is never the target itself nor overlaps it in the same recording; a target for training never hears
-    audio that is kept for validation, a target for validation may hear both.
+    A prompt is never the target itself nor overlaps it in the same recording, and is of the same speaker unless
+    `any_speaker`. A target for training never has a prompt that is kept for validation; one for validation may have
+    either.
     """
 
-    def __init__(self, index: Index, split: int, *, similar_probability: float) -> None:
+    def __init__(self, index: Index, split: int, *, similar_probability: float, any_speaker: bool = False) -> None:
         self.index = index
+        self.any_speaker = any_speaker
         self.training = split == files.TRAIN
         self.similar_probability = similar_probability
 
@@ -32,6 +34,8 @@ class PromptChooser:
         if rng.random() < self.similar_probability:
             similar = self.index.similar(row)[0]
             allowed = similar[self._allowed(row, similar)]
+            if not self.any_speaker:  # lists of scope `dataset` hold other voices too
+                allowed = allowed[self.index.speaker[allowed] == self.index.speaker[row]]
             if len(allowed):
                 return int(allowed[rng.integers(len(allowed))])
         return self._same_speaker(row, rng)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import numpy as np
 
 from vall_e import storage
 from vall_e.dataset.vocab import Vocabulary
-from vall_e.types import CodecSpec, ContractError, UsageError, Utterance, safe_path
+from vall_e.types import GATE_REASON, CodecSpec, ContractError, Reject, UsageError, Utterance, safe_path
 
 CHUNK_ROWS = 65_536
 MOST_NAMED = 5  # utterances in the error about a vocabulary that lacks what they need
@@ -42,14 +43,14 @@ def content_hash(path: Path) -> str:
     return f"{total % (1 << 256):064x}"
 
 
-def offset_lines(path: Path) -> Iterator[tuple[str, int, Any]]:
-    """("file:line", byte offset, value) of each whole line."""
+def offset_lines(path: Path) -> Iterator[tuple[str, int, bytes]]:
+    """("file:line", byte offset, line) of each whole line."""
     offset = 0
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.endswith(b"\n"):  # torn by a crash; only the last can be
                 return
-            yield f"{path}:{number}", offset, parse_line(line, f"{path}:{number}")
+            yield f"{path}:{number}", offset, line
             offset += len(line)
 
 
@@ -60,16 +61,17 @@ def parse_line(line: bytes, where: str) -> Any:
         raise ContractError(f"{where}: not JSON; the file was changed by hand or by the disk") from None
 
 
-def read_head(path: Path) -> tuple[CodecSpec, str]:
-    """The codec, and the stamp of when the dataset was made, that `process` noted in dataset.json.
+def read_head(path: Path) -> tuple[CodecSpec, str, dict[str, dict[str, float | None]]]:
+    """The codec, the stamp of when the dataset was made, and the limits of its gates, as dataset.json has them.
 
     Raises:
         UsageError: no such file. ContractError: of another schema, or not a codec.
     """
     value = storage.read_json(storage.require_file(path, "`python -m vall_e.emb.process`")) or {}
-    if value.get("schema_version") != storage.SCHEMA_VERSION:
-        raise ContractError(f"{path}: not of schema version {storage.SCHEMA_VERSION}")
-    return storage.from_row(CodecSpec, value.get("codec"), f"{path}: codec"), str(value.get("made", ""))
+    if value.get("schema_version") not in (1, storage.SCHEMA_VERSION):
+        raise ContractError(f"{path}: not of schema version 1 or {storage.SCHEMA_VERSION}")
+    spec = storage.from_row(CodecSpec, value.get("codec"), f"{path}: codec")
+    return spec, f"{value.get('made', '')}{value.get('updated', '')}", value.get("gates") or {}
 
 
 class IdTable:
@@ -119,16 +121,79 @@ class Catalogue:
     offsets: np.ndarray  # int64 [n]
     speakers: tuple[str, ...]
     vocabulary: Vocabulary
+    left_out: frozenset[int] = frozenset()  # hashes of the utterances that a gate left out
 
 
-def scan_utterances(path: Path, spec: CodecSpec, vocabulary: Vocabulary | None, *, closed: bool = False) -> Catalogue:
+class Limits:
+    """The limits of gates: which utterances are left out of a build.
+
+    Args:
+        gates: name → {"minimum": …, "maximum": …}, as dataset.json has them.
+        thresholds: `name>=value` or `name<=value`, which override those; `name` alone lifts the gate's limits.
+
+    Raises:
+        UsageError: a threshold of another form.
+    """
+
+    def __init__(self, gates: Mapping[str, Mapping[str, float | None]], thresholds: Sequence[str] = ()) -> None:
+        self.bounds: dict[str, tuple[float | None, float | None]] = {
+            name: (bounds.get("minimum"), bounds.get("maximum")) for name, bounds in gates.items()
+        }
+        for text in thresholds:
+            found = re.fullmatch(r"\s*([\w.-]+?)\s*(?:(>=|<=)\s*([-+.\deE]+))?\s*", text)
+            try:
+                if found is None:
+                    raise ValueError
+                name, sign, number = found.groups()
+                low, high = self.bounds.get(name, (None, None)) if sign else (None, None)
+                self.bounds[name] = (float(number) if sign == ">=" else low, float(number) if sign == "<=" else high)
+            except ValueError:
+                raise UsageError(f"threshold {text!r} is not like 'duration>=0.5' or 'duration<=20'") from None
+        self.bounds = {name: bounds for name, bounds in self.bounds.items() if bounds != (None, None)}
+
+    def check(self, row: Utterance) -> Reject | None:
+        """A reject for a score outside its limits; an utterance without the score passes."""
+        for name, (low, high) in self.bounds.items():
+            score = row.scores.get(name)
+            if score is not None and ((low is not None and score < low) or (high is not None and score > high)):
+                limits = " to ".join("any" if limit is None else str(limit) for limit in (low, high))
+                start_s = row.start_samples / row.sample_rate_hz
+                return Reject(
+                    id=row.id,
+                    stage="build",
+                    reason=f"{GATE_REASON}{name}",
+                    detail=f"{score:.3f}, allowed are {limits}",
+                    start_s=round(start_s, 6),
+                    duration_s=round(row.duration_s, 6),
+                )
+        return None
+
+
+def scan_utterances(
+    path: Path,
+    spec: CodecSpec,
+    vocabulary: Vocabulary | None,
+    *,
+    closed: bool = False,
+    limits: Limits | None = None,
+    on_reject: Callable[[Reject], None] = lambda reject: None,
+) -> Catalogue:
     """Checks every row and sorts them by id. `vocabulary` grows by what occurs and it lacks, unless it is `closed`.
+
+    Args:
+        path: utterances.jsonl.
+        spec: the dataset's codec.
+        vocabulary: the one to extend; None for none.
+        closed: whether a phone or language that it lacks is an error.
+        limits: which utterances are left out.
+        on_reject: called with each of those.
 
     Raises:
         ContractError: names the row at fault, or what a closed vocabulary lacks and which utterances need it.
     """
     import pyarrow as pa
 
+    limits = limits or Limits({})
     offsets = array("q")
     chunks: list[Any] = []
     ids: list[str] = []
@@ -137,9 +202,15 @@ def scan_utterances(path: Path, spec: CodecSpec, vocabulary: Vocabulary | None, 
     languages: set[str] = set()
     known = vocabulary or Vocabulary((), ())
     lacking: list[str] = []
-    for where, offset, value in offset_lines(path):
-        row = utterance_of(value, where)
+    left_out = array("Q")
+    for where, offset, line in offset_lines(path):
+        row = storage.decode(Utterance, line, where)
         check_row(row, spec, path.parent)
+        reject = limits.check(row)
+        if reject is not None:
+            on_reject(reject)
+            left_out.append(hash_id(row.id, ID_SALT))
+            continue
         if closed and (lacks := _lacks(known, set(row.phonemes) - phones, {row.language} - languages)):
             lacking.append(f"{row.id} needs {lacks}")
             if len(lacking) == MOST_NAMED:
@@ -155,11 +226,12 @@ def scan_utterances(path: Path, spec: CodecSpec, vocabulary: Vocabulary | None, 
     if lacking:
         raise ContractError(f"not in the vocabulary to keep to: {'; '.join(lacking)}; without --vocab it would grow")
     if not offsets:
-        raise UsageError(f"{path}: no utterances in it")
+        raise UsageError(f"{path}: no utterances in it" + (" that pass its gates" if left_out else ""))
     chunks.append(pa.array(ids, pa.large_string()))
     table, order = _sorted_table(chunks)
     grown = known if closed else known.extended(phones, languages)
-    return Catalogue(table, np.frombuffer(offsets, np.int64)[order], tuple(sorted(speakers)), grown)
+    names = tuple(sorted(speakers))
+    return Catalogue(table, np.frombuffer(offsets, np.int64)[order], names, grown, frozenset(left_out))
 
 
 def _lacks(vocabulary: Vocabulary, phones: set[str], languages: set[str]) -> str:
@@ -186,13 +258,6 @@ def _sorted_table(chunks: list[Any]) -> tuple[IdTable, np.ndarray]:
     return IdTable(ids, hashes), order.to_numpy().astype(np.int64)
 
 
-def utterance_of(value: Any, where: str) -> Utterance:
-    """The row without its words, which no training file holds: checking them would be half the time of a build."""
-    if isinstance(value, dict) and "words" in value:
-        value["words"] = []
-    return storage.from_row(Utterance, value, where)
-
-
 def check_row(row: Utterance, spec: CodecSpec, root: Path) -> None:
     """Raises:
     ContractError: names the utterance and what is wrong with its row.
@@ -212,8 +277,13 @@ def check_row(row: Utterance, spec: CodecSpec, root: Path) -> None:
         raise ContractError(f"{row.id}: has no phonemes")
 
 
-def scan_similar(path: Path, table: IdTable) -> np.ndarray:
+def scan_similar(path: Path, table: IdTable, left_out: frozenset[int] = frozenset()) -> np.ndarray:
     """int64 [n]: offset of the line with each utterance's similar ones; -1 where there is none.
+
+    Args:
+        path: similar.jsonl.
+        table: the utterances.
+        left_out: hashes of those that a gate left out.
 
     Raises:
         ContractError: names an id that the dataset does not have, or that has two lines.
@@ -222,11 +292,12 @@ def scan_similar(path: Path, table: IdTable) -> np.ndarray:
     names: list[str] = []
     starts = array("q")
 
-    def settle() -> None:
-        rows = table.rows(names)
-        if (rows < 0).any():
-            raise ContractError(f"{path}: {names[int(np.argmax(rows < 0))]}: no such utterance in the dataset")
-        for name, row, start in zip(names, rows, starts, strict=True):
+    def add_chunk() -> None:
+        for name, row, start in zip(names, table.rows(names), starts, strict=True):
+            if row < 0 and hash_id(name, ID_SALT) in left_out:
+                continue
+            if row < 0:
+                raise ContractError(f"{path}: {name}: no such utterance in the dataset")
             if offsets[row] >= 0:
                 raise ContractError(f"{path}: {name}: has two lines")
             offsets[row] = start
@@ -234,13 +305,13 @@ def scan_similar(path: Path, table: IdTable) -> np.ndarray:
         del starts[:]
 
     if path.exists():
-        for where, offset, value in offset_lines(path):
-            names.append(similar_of(value, where)[0])
+        for where, offset, line in offset_lines(path):
+            names.append(similar_of(parse_line(line, where), where)[0])
             starts.append(offset)
             if len(names) == CHUNK_ROWS:
-                settle()
+                add_chunk()
     if names:
-        settle()
+        add_chunk()
     return offsets
 
 

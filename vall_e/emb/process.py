@@ -10,19 +10,24 @@ import dataclasses
 import datetime
 import functools
 import os
+import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vall_e import audio, config, storage
-from vall_e.emb import g2p, qnt
+from vall_e import audio, config, layout, stage, storage, update
+from vall_e.corpora.importing import require_recordings
+from vall_e.emb.codecs.base import encode_prepared, prepare
+from vall_e.emb.codecs.registry import CodecOptions, load_codec
+from vall_e.emb.gates import base as gates_
+from vall_e.emb.gates.registry import GateOptions, load_gates
 from vall_e.emb.slicing import STAGE, Limits, Slice, plan_slices
+from vall_e.emb.text.phonemes import to_phonemes
+from vall_e.emb.text.registry import PHONEMIZERS, G2pOptions, load_phonemizer
 from vall_e.executor import EXECUTORS, make_executor
-from vall_e.layout import is_reserved
-from vall_e.stage import Ledger, Outcome, StageReport, Work, run_stage
 from vall_e.types import (
     ContractError,
     Recording,
@@ -34,272 +39,399 @@ from vall_e.types import (
     safe_path,
 )
 
-UTTERANCES = "utterances.jsonl"
-DATASET = "dataset.json"
-TOGETHER_S = 24.0  # of slices that are encoded in one call; bounds memory
-FORGOTTEN = "utterances.old.jsonl"  # rows whose arrays are being removed
 LIBRARIES = ("torch", "encodec", "vocos", "phonemizer", "espeakng-loader", "pykakasi", "soundfile", "soxr", "av")
+# options that don't change the result; weights: their hash is in the CodecSpec
+FREE = frozenset({"device", "executor", "workers", "overwrite", "update", "weights"})
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProcessOptions(qnt.CodecOptions):
+class ProcessOptions(CodecOptions, GateOptions):
+    """Options of this stage: flags, and keys of the section `process` in a config file."""
+
     slice: str = config.option(
         "auto",
         "cut along the transcript's segments: true, false, or auto: where the recording is longer than "
         "--max-duration or has several segments",
         choices=("auto", "true", "false"),
     )
-    min_duration_s: float = config.option(0.5, "seconds; shorter utterances are rejected")
-    max_duration_s: float = config.option(20.0, "seconds; longer segments are split between words, or rejected")
-    phonemizer: str = config.option("espeak", "what turns text into phonemes", choices=tuple(g2p.REGISTRY))
+    phonemizer: str = config.option("espeak", "what turns text into phonemes", choices=tuple(PHONEMIZERS))
     punctuation: bool = config.option(True, "keep punctuation among the phonemes")
     stress: bool = config.option(True, "mark stress")
     strip: bool = config.option(True, "no white space at the ends of phonemes")
-    executor: str = config.option("local", "where workers run", choices=tuple(EXECUTORS))
-    workers: int = config.option(1, "processes, one thread each; 0 is one per core")
-    overwrite: bool = config.option(False, "forget what an earlier run did here")
+    executor: str = config.option("local", "where workers run", choices=EXECUTORS)
+    workers: int = config.option(1, "processes, one thread each; 0 is one per core, or one per card")
+    update: bool = config.option(False, "first drop utterances whose audio, text or speaker changed, then resume")
+    overwrite: bool = config.option(False, "start from scratch: drop the utterances of an earlier run")
 
     def __post_init__(self) -> None:
-        if not 0 <= self.min_duration_s <= self.max_duration_s:
-            raise ValueError(f"durations: 0 <= {self.min_duration_s} <= {self.max_duration_s} does not hold")
+        CodecOptions.__post_init__(self)
+        GateOptions.__post_init__(self)
 
     @property
-    def limits(self) -> Limits:
-        return Limits(mode=self.slice, min_duration_s=self.min_duration_s, max_duration_s=self.max_duration_s)
-
-    @property
-    def g2p(self) -> g2p.G2pOptions:
-        return g2p.G2pOptions(
+    def g2p(self) -> G2pOptions:
+        return G2pOptions(
             backend=self.phonemizer, punctuation=self.punctuation, stress=self.stress, strip=self.strip
         )
 
     @property
-    def deciding(self) -> dict[str, Any]:
-        """The options that change the result: what a run that goes on must share with the one before."""
-        free = {"device", "executor", "workers", "overwrite", "weights"}  # weights: their hash is in the CodecSpec
-        return {key: value for key, value in dataclasses.asdict(self).items() if key not in free}
+    def result_options(self) -> dict[str, Any]:
+        """The options that change the result: what a resumed run must share with the one before."""
+        values = {key: value for key, value in dataclasses.asdict(self).items() if key not in FREE}
+        return values | {"gates": list(self.gates)}
+
+
+@dataclass
+class Draft:
+    """A recording on its way to rows: its slices that wait for codes, and what became of the others."""
+
+    recording: Recording
+    language: str
+    rows: list[Utterance] = field(default_factory=list)
+    rejects: list[Reject] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class Item:
-    id: str
-    transcript: storage.RowPlace
+class Cut:
+    """A slice with its sound, ready to be encoded."""
+
+    draft: Draft
+    slice: Slice
+    phonemes: str
+    samples: np.ndarray
+
+    @property
+    def rate_hz(self) -> int:
+        return self.draft.recording.sample_rate_hz
 
 
 class Worker:
-    """Turns one recording with its transcript into arrays on disk and their rows."""
+    """Turns recordings with their transcripts into arrays on disk and their rows."""
 
-    def __init__(self, input_audio: Path, dataset: Path, options: ProcessOptions) -> None:
+    def __init__(self, root: Path, dataset: Path, options: ProcessOptions) -> None:
         import torch
 
         torch.set_num_threads(1)
-        self.input_audio, self.dataset, self.options = input_audio, dataset, options
-        self.codec = qnt.load_codec(options)
-        self.phonemizer = g2p.load_phonemizer(options.g2p)
+        self.root, self.dataset, self.options = root, dataset, options
+        self.codec = load_codec(options)
+        self.phonemizer = load_phonemizer(options.g2p)
+        gates = load_gates(options)
+        self.early_gates = [gate for gate in gates if gate.acts_early]
+        self.gates = [gate for gate in gates if not gate.acts_early]
 
-    def __call__(self, item: Item) -> Outcome:
-        transcript = item.transcript.read(Transcript)
-        try:
-            path = safe_path(self.input_audio, item.id)
-        except ContractError as error:
-            return _rejected(item.id, RejectReason.UNSAFE_PATH, str(error))
-        if is_reserved(item.id):
-            return _rejected(item.id, RejectReason.BAD_NAME, "a folder in its path has a name that datasets use")
-        if not path.is_file():
-            return Outcome(item_id=item.id)  # gone, or on a disk that is not mounted: the next run looks again
-        if not audio.is_inside(self.input_audio, path):
-            return _rejected(item.id, RejectReason.LINK_OUTSIDE, "leaves the input folder")
-        try:
-            recording = audio.probe(path, item.id)
-            slices, rejects = plan_slices(recording, transcript, self.options.limits)
-            rows: list[Utterance] = []
-            for made in self._make(path, recording, slices, transcript.language):
-                (rows if isinstance(made, Utterance) else rejects).append(made)  # type: ignore[arg-type]
-        except audio.AudioError as error:
-            return _rejected(item.id, error.reason, error.detail)
-        audio_s = sum(row.duration_s for row in rows)
-        return Outcome(item_id=item.id, rows=tuple(rows), rejects=tuple(rejects), audio_s=audio_s)
-
-    def _make(
-        self, path: Path, recording: Recording, slices: Sequence[Slice], language: str
-    ) -> Iterator[Utterance | Reject]:
-        """A row, its array on disk, or a reject for each slice; the audio is read in one pass."""
-        speakable: list[tuple[Slice, str]] = []
-        for piece in slices:
-            phonemes = g2p.to_phonemes(self.phonemizer, piece.text, language, item_id=piece.id, stage=STAGE)
-            if isinstance(phonemes, Reject):
-                yield phonemes
+    def __call__(self, bunch: stage.Bunch) -> list[stage.Outcome]:
+        """Recordings of a bunch share the codec's batches; each has an outcome of its own."""
+        outcomes = []
+        waiting: list[Cut] = []
+        drafts: list[tuple[stage.Task, Draft]] = []
+        for task in bunch.items:
+            recording = task.places[0].read(Recording)
+            transcript = task.places[1].read(Transcript)
+            draft = Draft(recording, transcript.language)
+            problem = self._prepare(draft, transcript, waiting)
+            if problem is None:
+                drafts.append((task, draft))
             else:
-                speakable.append((piece, phonemes))
-        stretches = [(piece.start_samples, piece.num_samples) for piece, _ in speakable]
-        waiting: list[tuple[Slice, str, np.ndarray]] = []
-        for (piece, phonemes), samples in zip(speakable, audio.iter_slices(path, stretches), strict=True):
-            if audio.is_silent(samples):
-                yield Reject(id=piece.id, stage=STAGE, reason=RejectReason.SILENT, detail="no sample above -80 dBFS")
-                continue
-            waiting.append((piece, phonemes, samples))
-            if sum(item.num_samples for item, _, _ in waiting) >= TOGETHER_S * recording.sample_rate_hz:
-                yield from self._encode(recording, waiting, language)
-                waiting = []
-        yield from self._encode(recording, waiting, language)
+                outcomes.append(problem)
+        self._encode(waiting)
+        for task, draft in drafts:
+            outcomes.append(
+                stage.Outcome(
+                    item_id=task.id,
+                    rows=tuple(draft.rows),
+                    rejects=tuple(draft.rejects),
+                    audio_s=sum(row.duration_s for row in draft.rows),
+                    fingerprint=update.fingerprint(task.places),
+                )
+            )
+        return outcomes
 
-    def _encode(
-        self, recording: Recording, waiting: Sequence[tuple[Slice, str, np.ndarray]], language: str
-    ) -> Iterator[Utterance]:
-        """Slices of one recording together, as codecs are faster at it; which ones depends on nothing else."""
+    def _prepare(self, draft: Draft, transcript: Transcript, waiting: list[Cut]) -> stage.Outcome | None:
+        """Adds the recording's slices to `waiting`, encoding whenever enough wait; an outcome if there can be none."""
+        recording = draft.recording
         try:
-            coded = qnt.encode_all(self.codec, [samples for _, _, samples in waiting], recording.sample_rate_hz)
+            path = safe_path(self.root, recording.path)
         except ContractError as error:
-            raise ContractError(f"{', '.join(piece.id for piece, _, _ in waiting)}: {error}") from None
-        for (piece, phonemes, _), codes in zip(waiting, coded, strict=True):
-            yield self._write(recording, piece, phonemes, language, codes)
+            return _rejected(recording.id, RejectReason.UNSAFE_PATH, str(error))
+        if not path.is_file():
+            return stage.Outcome(item_id=recording.id, finished=False)  # gone, or on a disk that is not mounted
+        if not audio.is_inside(self.root, path):
+            return _rejected(recording.id, RejectReason.LINK_OUTSIDE, "leaves the input folder")
+        before = len(waiting)
+        try:
+            audio.require_same(path, recording)
+            limits = Limits(mode=self.options.slice, max_duration_s=self.options.max_duration_s, check=self._check)
+            slices, rejects = plan_slices(recording, transcript, limits)
+            draft.rejects += rejects
+            for cut in self._cuts(path, draft, slices):
+                waiting.append(cut)
+                if sum(each.slice.num_samples / each.rate_hz for each in waiting) >= stage.BUNCH_S:
+                    self._encode(waiting)
+                    before = 0
+        except audio.AudioError as error:
+            del waiting[before:]
+            self._remove(draft)
+            return _rejected(recording.id, error.reason, error.detail)
+        return None
 
-    def _write(
-        self, recording: Recording, piece: Slice, phonemes: str, language: str, codes: np.ndarray
-    ) -> Utterance:
-        relative = piece.id + ".npy"
+    def _check(self, utterance_id: str, duration_s: float, text: str) -> Reject | None:
+        """The first reject of the gates that act early."""
+        for gate in self.early_gates:
+            seen = gates_.GateInput(duration_s=duration_s, sample_rate_hz=0, text=text)
+            reject = gates_.check(gate, gate.score(seen), utterance_id, STAGE)
+            if reject is not None:
+                return reject
+        return None
+
+    def _cuts(self, path: Path, draft: Draft, slices: Sequence[Slice]) -> Iterator[Cut]:
+        """The slices that can be spoken and heard, in order; the audio is read in one pass."""
+        spoken: list[tuple[Slice, str]] = []
+        for cut in slices:
+            phonemes = to_phonemes(self.phonemizer, cut.text, draft.language, item_id=cut.id, stage=STAGE)
+            if isinstance(phonemes, Reject):
+                draft.rejects.append(phonemes)
+            else:
+                spoken.append((cut, phonemes))
+        spans = [(cut.start_samples, cut.num_samples) for cut, _ in spoken]
+        for (cut, phonemes), samples in zip(spoken, audio.iter_slices(path, spans), strict=True):
+            if audio.is_silent(samples):
+                detail = "no sample above -80 dBFS"
+                draft.rejects.append(Reject(id=cut.id, stage=STAGE, reason=RejectReason.SILENT, detail=detail))
+            else:
+                yield Cut(draft, cut, phonemes, samples)
+
+    def _encode(self, waiting: list[Cut]) -> None:
+        """Encodes all of `waiting` as one list, which is then empty; arrays are written, rows go to their drafts."""
+        if not waiting:
+            return
+        try:
+            ready = [prepare(self.codec.spec, cut.samples, cut.rate_hz) for cut in waiting]
+            encoded = encode_prepared(self.codec, ready)
+        except ContractError as error:
+            raise ContractError(f"{', '.join(cut.slice.id for cut in waiting)}: {error}") from None
+        for cut, codes in zip(waiting, encoded, strict=True):
+            cut.draft.rows.append(self._write(cut, codes))
+        waiting.clear()
+
+    def _write(self, cut: Cut, codes: np.ndarray) -> Utterance:
+        recording, relative = cut.draft.recording, cut.slice.id + ".npy"
+        scores = self._scores(cut, codes)
         storage.write_array(safe_path(self.dataset, relative), codes, self.dataset)
         return Utterance(
-            id=piece.id,
+            id=cut.slice.id,
             recording_id=recording.id,
             group=recording.group,
-            speaker=piece.speaker,
+            speaker=cut.slice.speaker,
             sample_rate_hz=recording.sample_rate_hz,
-            start_samples=piece.start_samples,
-            num_samples=piece.num_samples,
-            language=language,
-            text=piece.text,
-            phonemes=phonemes,
-            words=piece.words,
+            start_samples=cut.slice.start_samples,
+            num_samples=cut.slice.num_samples,
+            language=cut.draft.language,
+            text=cut.slice.text,
+            phonemes=cut.phonemes,
+            words=cut.slice.words,
             codec=self.codec.spec.name,
             num_frames=codes.shape[1],
             codes=relative,
+            scores=scores,
         )
 
+    def _scores(self, cut: Cut, codes: np.ndarray) -> dict[str, float | None]:
+        seen = gates_.GateInput(
+            duration_s=cut.slice.num_samples / cut.rate_hz,
+            sample_rate_hz=cut.rate_hz,
+            text=cut.slice.text,
+            words=cut.slice.words,
+            phonemes=cut.phonemes,
+            samples=cut.samples,
+            codes=codes,
+        )
+        return {gate.name: gate.score(seen) for gate in (*self.early_gates, *self.gates)}
 
-def _rejected(item_id: str, reason: RejectReason, detail: str) -> Outcome:
-    return Outcome(item_id=item_id, rejects=(Reject(id=item_id, stage=STAGE, reason=reason, detail=detail),))
+    def _remove(self, draft: Draft) -> None:
+        """Removes the arrays of a recording that turned out to be damaged behind its first slices."""
+        for row in draft.rows:
+            safe_path(self.dataset, row.codes).unlink(missing_ok=True)
 
 
-def process(input_audio: Path, input_metadata: Path, output_dataset: Path, options: ProcessOptions) -> StageReport:
+def _rejected(item_id: str, reason: RejectReason, detail: str) -> stage.Outcome:
+    return stage.Outcome(
+        item_id=item_id, rejects=(Reject(id=item_id, stage=STAGE, reason=reason, detail=detail),)
+    )
+
+
+def process(
+    input_audio: Path | None, input_metadata: Path, output_dataset: Path, options: ProcessOptions
+) -> stage.StageReport:
     """Runs the stage, or what is left of it.
+
+    Args:
+        input_audio: the corpus; None: where the import says it is.
+        input_metadata: the folder of recordings.jsonl (imported here if it is missing) and transcripts.jsonl.
+        output_dataset: the folder for utterances.jsonl and the arrays.
+        options: see ProcessOptions.
 
     Raises:
         UsageError: no transcripts, or a dataset that was made with other options. BackendError: a codec or phonemizer
-        can't start. ContractError: a manifest or a back end breaks its promise.
+        can't start. ContractError: a manifest is broken, or a back end breaks its contract.
     """
-    transcripts = storage.require_file(input_metadata / "transcripts.jsonl", "python -m vall_e.emb.transcribe")
-    storage.require_voices(input_audio)
-    items = [Item(recording_id, place) for recording_id, place in storage.index_rows(transcripts, "recording_id")]
-    _check_unique(items, transcripts)
+    started = time.monotonic()
+    storage.require_file(input_metadata / layout.TRANSCRIPTS, layout.MADE_BY[layout.TRANSCRIPTS])
+    executor = make_executor(options.executor, options.workers, options.device)
+    root = require_recordings(input_audio, input_metadata, executor=options.executor, workers=options.workers)
+    source = Source(root, input_metadata)
     with storage.folder_lock(output_dataset):
-        if options.overwrite or (output_dataset / FORGOTTEN).exists():
-            _forget(output_dataset)
-        head = storage.read_json(output_dataset / DATASET)
-        counts = (head or {}).get("counts")
-        ledger = Ledger(output_dataset, UTTERANCES, STAGE, lambda *found: _counts(*found) == counts)
-        if head is not None:
-            _check_head(head, input_audio, options, transcripts, output_dataset)
-        if head is None or options.weights or any(item.id not in ledger.done for item in items):
-            head = _make_head(head, input_audio, transcripts, options, output_dataset)
-            storage.write_json(output_dataset / DATASET, head, output_dataset)
-        make_worker = functools.partial(Worker, input_audio, output_dataset, options)
-        report = run_stage(ledger, Work(items=items), make_worker, make_executor(options.executor, options.workers))
-        head["config"]["input_audio"] = storage.printable(input_audio.resolve())
-        head["counts"] = _counts(report.num_rows, report.num_rejects)
-        storage.write_json(output_dataset / DATASET, head, output_dataset)
+        update.remove_stale_arrays(output_dataset)
+        head = storage.read_json(output_dataset / layout.DATASET_JSON)
+        if head is not None and not options.overwrite:
+            check_head(head, source, options, output_dataset)
+        results, changes = _prepare(head, source, options, output_dataset)
+        todo = stage.left(source.recordings, lambda name: name not in source.transcripts or results.is_done(name))
+        report = stage.StageReport(stage=STAGE, num_items=len(source.transcripts))
+        report.num_resumed = source.num_matched - len(todo)
+        report.notes += changes.notes + source.notes
+        if head is None or options.overwrite or options.weights or len(todo):
+            head = make_head(None if options.overwrite else head, source, options, output_dataset)
+            storage.write_json(output_dataset / layout.DATASET_JSON, head, output_dataset)
+        stage.run_stage(
+            results,
+            stage.tasks(source.recordings, todo, source.transcripts),
+            functools.partial(Worker, root, output_dataset, options),
+            executor,
+            report,
+            total_items=len(todo),
+            total_audio_s=float(source.recordings.values[todo].sum()),
+            overwrite=options.overwrite,
+        )
+        finish_head(head, report, source, output_dataset, is_current=not changes.ids)
+    report.wall_s = time.monotonic() - started
     return report
 
 
-def _counts(num_rows: int, num_rejects: int) -> dict[str, int]:
-    return {"utterances": num_rows, "rejects": num_rejects}
+def _prepare(
+    head: dict[str, Any] | None, source: Source, options: ProcessOptions, dataset: Path
+) -> tuple[stage.Results, update.Changes]:
+    """Drops what `--overwrite` or `--update` drop → (the results that stand, the changes that are left)."""
+    if options.overwrite:
+        check(options)  # before anything is dropped: a codec's weights may be missing
+        update.clear(dataset, STAGE)
+        head = None
+    update.write_done_of_version_1(dataset, STAGE, head, source.recordings, source.transcripts)
+    changes = update.find_changes(dataset, STAGE, head, source.recordings, source.transcripts)
+    if options.update and changes.ids:
+        check(options)
+        update.drop(dataset, STAGE, changes.ids)
+        changes = update.Changes()
+    return stage.Results(dataset, STAGE, layout.UTTERANCES, key="id", done_name=layout.DONE), changes
 
 
 def check(options: ProcessOptions) -> None:
-    """Loads what the stage needs, to tell before hours of other work what is missing.
+    """Loads what the stage needs, to report what is missing before hours of other work.
 
     Raises:
         BackendError, UsageError: as `process`.
     """
-    g2p.load_phonemizer(options.g2p)
-    qnt.load_codec(options)
+    load_gates(options)
+    load_phonemizer(options.g2p)
+    load_codec(options)
 
 
-def forget(output_dataset: Path) -> None:
+def clear(output_dataset: Path) -> None:
     """Empties a dataset as `--overwrite` does; what else lies in the folder is not touched."""
     with storage.folder_lock(output_dataset):
-        _forget(output_dataset)
+        update.clear(output_dataset, STAGE)
 
 
-def _check_unique(items: Sequence[Item], transcripts: Path) -> None:
-    seen: set[str] = set()
-    for item in items:
-        if item.id in seen:
-            raise ContractError(f"{transcripts}:{item.transcript.line}: {item.id} for the second time; keep one row")
-        seen.add(item.id)
+class Source:
+    """What the stage reads: recordings and transcripts, and the folder of the audio."""
+
+    def __init__(self, root: Path, metadata: Path) -> None:
+        self.root, self.metadata = root, metadata
+        self.recordings = storage.RowIndex(metadata / layout.RECORDINGS, "id", value=stage.duration_of)
+        self.transcripts = storage.RowIndex(metadata / layout.TRANSCRIPTS, "recording_id")
+        strangers = [name for name in self.transcripts.ids() if name not in self.recordings]
+        self.num_matched = len(self.transcripts) - len(strangers)
+        self.notes = []
+        if strangers:
+            these = "1 transcript names a recording that is" if len(strangers) == 1 else (
+                f"{len(strangers):,} transcripts name recordings that are"
+            )
+            self.notes.append(f"{these} not in {layout.RECORDINGS}, like {strangers[0]}")
+
+    @property
+    def made_with(self) -> Any:
+        """The options under which the transcripts were made; None where nobody says."""
+        return (storage.read_json(self.metadata / layout.METADATA_JSON) or {}).get("transcribe")
 
 
-def _check_head(
-    head: dict[str, Any], input_audio: Path, options: ProcessOptions, transcripts: Path, dataset: Path
-) -> None:
-    """Refuses to mix two folders of audio, two sets of options, or texts that were replaced, in one dataset."""
-    advice = "pass --overwrite to make it anew, or choose another output folder"
-    if storage.is_another_folder(head["config"].get("input_audio"), input_audio):
-        raise UsageError(f"{dataset}: made from {head['config']['input_audio']}, now {input_audio}; {advice}")
-    before = {key: head["config"].get(key) for key in options.deciding}
-    for key, value in options.deciding.items():
-        if before[key] != value:
-            raise UsageError(f"{dataset}: made with {key} {before[key]!r}, now {value!r}; {advice}")
-    seen = head["transcripts"]
-    if storage.prefix_hash(transcripts, seen["bytes"]) != (seen["bytes"], seen["sha256"]):
-        raise UsageError(f"{dataset}: {transcripts} was made anew since; {advice}")
+def check_head(head: dict[str, Any], source: Source, options: ProcessOptions, dataset: Path) -> None:
+    """Refuses to mix two folders of audio, two sets of options, or two sets of transcripts, in one dataset.
+
+    Raises:
+        UsageError: names what differs.
+    """
+    stage.check_folder(dataset, head["config"].get("input_audio"), source.root)
+    stage.check_same(dataset, head["config"], options)
+    if "transcripts" in head:  # version 1 knew transcripts by the bytes of their file
+        seen, path = head["transcripts"], source.metadata / layout.TRANSCRIPTS
+        if storage.prefix_hash(path, seen["bytes"]) != (seen["bytes"], seen["sha256"]):
+            raise UsageError(f"{dataset}: {path} was recreated since; {stage.OVERWRITE_ADVICE}")
+    elif head.get("transcribe") != source.made_with:
+        told = f"the transcripts were made with {head.get('transcribe')}, now with {source.made_with}"
+        raise UsageError(f"{dataset}: {told}; {stage.OVERWRITE_ADVICE}")
 
 
-def _make_head(
-    head: dict[str, Any] | None, input_audio: Path, transcripts: Path, options: ProcessOptions, dataset: Path
-) -> dict[str, Any]:
-    """What dataset.json says; loads the codec once, so that a missing one is told before any work."""
-    codec = storage.to_row(qnt.load_codec(options).spec)
+def make_head(head: dict[str, Any] | None, source: Source, options: ProcessOptions, dataset: Path) -> dict[str, Any]:
+    """What dataset.json says of how the rows are made.
+
+    Raises:
+        UsageError: the codec has other weights than those that made the rows.
+    """
+    codec = storage.to_row(load_codec(options).spec)
     if head is not None and head["codec"] != codec:
         raise UsageError(
             f"{dataset}: made with codec {head['codec']['name']} of weights {head['codec']['weights_sha256'][:12]}, "
             f"now {codec['name']} {codec['weights_sha256'][:12]}; pass --overwrite, or choose another --output-dataset"
         )
-    num_bytes, sha256 = storage.prefix_hash(transcripts)
-    phonemizer = g2p.load_phonemizer(options.g2p).version
+    now = datetime.datetime.now(datetime.UTC).isoformat()
+    gates = {gate.name: {"minimum": gate.minimum, "maximum": gate.maximum} for gate in load_gates(options)}
+    updated = {"updated": head["updated"]} if head and "updated" in head else {}
     return {
         "schema_version": storage.SCHEMA_VERSION,
-        # tells a dataset from one that was made anew in its place with the same rows
-        "made": (head or {}).get("made") or datetime.datetime.now(datetime.UTC).isoformat(),
+        "made": (head or {}).get("made") or now,  # tells a dataset from one that was recreated with the same rows
+        **updated,
         "codec": codec,
-        "config": {"input_audio": storage.printable(input_audio.resolve()), **options.deciding},
-        "transcripts": {"bytes": num_bytes, "sha256": sha256},
-        "versions": storage.versions(LIBRARIES) | {"phonemizer": phonemizer},
+        "config": {"input_audio": storage.printable(source.root.resolve()), **options.result_options},
+        "transcribe": source.made_with,
+        "input_metadata": os.path.relpath(source.metadata.resolve(), dataset.resolve()),
+        "gates": gates,
+        "versions": storage.versions(LIBRARIES) | {"phonemizer": load_phonemizer(options.g2p).version},
         "counts": None,
     }
 
 
-def _forget(dataset: Path) -> None:
-    """Removes the rows, then the arrays they name; killed in between, the next run goes on from the old rows."""
-    rows, forgotten = dataset / UTTERANCES, dataset / FORGOTTEN
-    if rows.exists() and not forgotten.exists():
-        os.replace(rows, forgotten)
-    (dataset / DATASET).unlink(missing_ok=True)
-    Ledger(dataset, UTTERANCES, STAGE, lambda *_: False).clear()
-    for _, row in storage.read_json_lines(forgotten):
-        safe_path(dataset, str(row.get("codes"))).unlink(missing_ok=True)
-    forgotten.unlink(missing_ok=True)
+def finish_head(
+    head: dict[str, Any], report: stage.StageReport, source: Source, dataset: Path, *, is_current: bool
+) -> None:
+    """Notes the counts, where the audio is now, and, where all rows are current, the state of what was read."""
+    head = {key: value for key, value in head.items() if key != "transcripts"}
+    head["schema_version"] = storage.SCHEMA_VERSION
+    head["config"] = head["config"] | {"input_audio": storage.printable(source.root.resolve())}
+    head.setdefault("transcribe", source.made_with)
+    head["input_metadata"] = os.path.relpath(source.metadata.resolve(), dataset.resolve())
+    head["counts"] = {"utterances": report.num_rows, "rejects": report.num_rejects}
+    head["read"] = update.state_of(source.recordings.path, source.transcripts.path) if is_current else {}
+    if storage.read_json(dataset / layout.DATASET_JSON) != head:
+        storage.write_json(dataset / layout.DATASET_JSON, head, dataset)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m vall_e.emb.process", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--input-audio", type=Path, required=True, help="folder of recordings")
+def main(argv: Sequence[str] | None = None, *, prog: str = "python -m vall_e.emb.process") -> int:
+    parser = argparse.ArgumentParser(prog=prog, description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--input-audio", type=Path, help="the corpus, a folder of recordings (default: as imported)")
     parser.add_argument("--input-metadata", type=Path, required=True, help="folder with transcripts.jsonl")
     parser.add_argument("--output-dataset", type=Path, required=True, help="folder for utterances.jsonl and arrays")
     config.add_options(parser, ProcessOptions)
     config.add_max_reject_ratio(parser)
     args = parser.parse_args(argv)
-    options = config.resolve(ProcessOptions, args, "process")
+    options = config.resolve(ProcessOptions, args, STAGE)
     report = process(args.input_audio, args.input_metadata, args.output_dataset, options)
     return report.finish(args.max_reject_ratio)
 

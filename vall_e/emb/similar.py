@@ -16,17 +16,19 @@ import hashlib
 import itertools
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 import numpy as np
 
-from vall_e import audio, config, stage, storage
+from vall_e import audio, config, layout, progress, stage, storage
+from vall_e.corpora.importing import require_recordings
+from vall_e.emb.features.base import FeatureExtractor
+from vall_e.emb.features.registry import FeatureOptions, load_features
 from vall_e.emb.features.slices import (
-    DATASET,
     MADE_BY,
     RecordingSlices,
     Slice,
@@ -36,70 +38,68 @@ from vall_e.emb.features.slices import (
     same_stretch,
 )
 from vall_e.emb.features.top_k import top_k
-from vall_e.executor import make_executor
-from vall_e.types import CodecSpec, ContractError, UsageError, safe_path
+from vall_e.executor import EXECUTORS, make_executor
+from vall_e.types import CodecSpec, ContractError, Recording, UsageError, safe_path
 
 STAGE = "similar"
-ROWS, SETTINGS, GROUPS = "similar.jsonl", "similar.json", "similar_groups.jsonl"
 VERSION = 1  # of the features and their order: rows of two versions do not mix
 
 
-class FeatureExtractor(Protocol):
-    """Turns utterances into rows whose scalar product is a similarity."""
-
-    needs_audio: bool
-
-    def extract(self, inputs: Sequence[Any]) -> np.ndarray:
-        """Statistics, float32 [B,D], each as if alone.
-
-        `inputs`: (mono float32 [n], its rate in Hz) each if `needs_audio`, else codes uint16 [K,T].
-        """
-        ...
-
-    def normalise(self, raw: np.ndarray) -> np.ndarray:
-        """Statistics [N,D] of one group (a speaker or the corpus) → rows [N,D'] of unit norm, or zero, float32."""
-        ...
-
-
 @dataclass(frozen=True, kw_only=True)
-class SimilarOptions:
+class SimilarOptions(FeatureOptions):
     """Options of this stage: flags, and keys of the section `similar` in a config file."""
 
-    similarity_backend: str = config.option(
-        "mfcc", "features: mfcc of the audio, or histograms of the codes", choices=("mfcc", "codes")
-    )
     top_k: int = config.option(8, "length of each list, at most")
     scope: str = config.option("speaker", "where to look for similar ones", choices=("speaker", "dataset"))
-    code_levels: int = config.option(0, "backend codes: use that many levels from the first; 0 for all")
     workers: int = config.option(1, "processes that extract features; 0 for one per core")
-    executor: str = config.option("local", "where they run", choices=("local", "ray"))
-    overwrite: bool = config.option(False, "drop the lists of an earlier run")
+    executor: str = config.option("local", "where they run", choices=EXECUTORS)
+    overwrite: bool = config.option(False, "start from scratch: drop the lists of an earlier run")
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.top_k < 1:
             raise ValueError(f"top_k: {self.top_k} is below 1")
 
-
-def _make_mfcc(input_dataset: Path, options: SimilarOptions) -> FeatureExtractor:
-    from vall_e.emb.features.mfcc import MfccExtractor
-
-    return MfccExtractor()
-
-
-def _make_codes(input_dataset: Path, options: SimilarOptions) -> FeatureExtractor:
-    from vall_e.emb.features.histogram import HistogramExtractor
-
-    spec = _codec(input_dataset)
-    return HistogramExtractor(
-        num_levels=spec.num_levels, codebook_size=spec.codebook_size, use_levels=options.code_levels
-    )
+    @property
+    def result_options(self) -> dict[str, Any]:
+        """The options that change the result: what a resumed run must share with the one before."""
+        of_codes = ("code_levels",) if self.similarity_backend == "codes" else ()
+        return {name: getattr(self, name) for name in ("similarity_backend", "top_k", "scope", *of_codes)}
 
 
-EXTRACTORS: dict[str, Callable[[Path, SimilarOptions], FeatureExtractor]] = {"mfcc": _make_mfcc, "codes": _make_codes}
+@dataclass(frozen=True)
+class Source:
+    """The dataset, and where its recordings are: `root` and `recordings` are None where no audio is read."""
+
+    dataset: Path
+    root: Path | None
+    recordings: storage.RowIndex | None
+
+    def place_of(self, recording_id: str) -> storage.RowPlace | None:
+        return None if self.recordings is None else self.recordings.get(recording_id)
+
+    def is_there(self, recording_id: str) -> bool:
+        """Whether the recording's audio is there; True where no audio is read."""
+        if self.root is None:
+            return True
+        place = self.place_of(recording_id)
+        return place is not None and safe_path(self.root, place.read(Recording).path).is_file()
 
 
-def similar(input_dataset: Path, options: SimilarOptions, *, input_audio: Path | None = None) -> stage.StageReport:
+def similar(
+    input_dataset: Path,
+    options: SimilarOptions,
+    *,
+    input_audio: Path | None = None,
+    input_metadata: Path | None = None,
+) -> stage.StageReport:
     """Brings DATA/similar.jsonl up to date; where it is, nothing is loaded and nothing written.
+
+    Args:
+        input_dataset: what `process` wrote.
+        options: see SimilarOptions.
+        input_audio: the corpus; None: where the dataset says it is.
+        input_metadata: the folder of recordings.jsonl; None: where the dataset says it is.
 
     Raises:
         UsageError: no dataset, no audio folder or one without any of the recordings, or rows made with other options.
@@ -108,15 +108,17 @@ def similar(input_dataset: Path, options: SimilarOptions, *, input_audio: Path |
     """
     started = time.monotonic()
     groups = group(load_slices(input_dataset), options.scope)
+    extractor = load_features(options, _codec(input_dataset))
     with storage.folder_lock(input_dataset):
+        source = _source(input_dataset, input_audio, input_metadata, options, needs_audio=extractor.needs_audio)
         settings = _settings(input_dataset, options)
-        done = set() if options.overwrite else _done(input_dataset, input_audio, groups, settings)
+        done = set() if options.overwrite else _done(source, groups, settings, options)
         todo = {key: groups[key] for key in sorted(groups.keys() - done)}
         report = stage.StageReport(stage=STAGE, num_rows=sum(map(len, groups.values())))
         report.num_items = report.num_rows
         report.num_resumed = sum(len(groups[key]) for key in done)
         if todo:
-            report.audio_s = _run(input_dataset, options, input_audio, settings, groups, todo)
+            report.audio_s = _run(source, options, extractor, settings, groups, todo)
         else:
             _keep_only(input_dataset, settings, groups)
         report.notes += _notes(input_dataset)
@@ -124,40 +126,45 @@ def similar(input_dataset: Path, options: SimilarOptions, *, input_audio: Path |
     return report
 
 
+def _source(
+    dataset: Path, input_audio: Path | None, metadata: Path | None, options: SimilarOptions, *, needs_audio: bool
+) -> Source:
+    """Finds the recordings; imports them where nobody has (datasets of version 1)."""
+    if not needs_audio:
+        return Source(dataset, None, None)
+    head = _dataset_json(dataset)
+    recorded = (head.get("config") or {}).get("input_audio")
+    folder = input_audio or (Path(recorded) if recorded else None)
+    if folder is None:
+        raise UsageError(f"{dataset / layout.DATASET_JSON} does not say where the audio is; give --input-audio")
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder of audio; give --input-audio")
+    metadata = metadata or dataset / head.get("input_metadata", f"../{layout.METADATA_FOLDER}")
+    root = require_recordings(folder, metadata, executor=options.executor, workers=options.workers)
+    return Source(dataset, root, storage.RowIndex(metadata / layout.RECORDINGS, "id"))
+
+
 def _dataset_json(input_dataset: Path) -> dict[str, Any]:
-    return storage.read_json(storage.require_file(input_dataset / DATASET, MADE_BY)) or {}
+    return storage.read_json(storage.require_file(input_dataset / layout.DATASET_JSON, MADE_BY)) or {}
 
 
 def _codec(input_dataset: Path) -> CodecSpec:
-    return storage.from_row(CodecSpec, _dataset_json(input_dataset).get("codec"), f"{input_dataset / DATASET}: codec")
+    path = input_dataset / layout.DATASET_JSON
+    return storage.from_row(CodecSpec, _dataset_json(input_dataset).get("codec"), f"{path}: codec")
 
 
-def _folder(input_dataset: Path, input_audio: Path | None) -> Path | None:
-    """Where the audio should be: as told now, else as `process` noted."""
-    recorded = (_dataset_json(input_dataset).get("config") or {}).get("input_audio")
-    return input_audio or (Path(recorded) if recorded else None)
-
-
-def _voices(input_dataset: Path, input_audio: Path | None) -> Path:
-    folder = _folder(input_dataset, input_audio)
-    if folder is None:
-        raise UsageError(f"{input_dataset / DATASET} does not say where the audio is; give --input-audio")
-    if not folder.is_dir():
-        raise UsageError(f"{folder}: no such folder of audio; give --input-audio")
-    return folder
-
-
-def _missing(voices: Path, todo: Mapping[str, Sequence[Slice]], groups: Mapping[str, Sequence[Slice]]) -> set[str]:
+def _missing(source: Source, todo: Mapping[str, Sequence[Slice]], groups: Mapping[str, Sequence[Slice]]) -> set[str]:
     """Recordings of `todo` that are not in the folder any more.
 
     Raises:
         UsageError: nothing that the dataset was made of is there, so it is another folder.
     """
     wanted = {piece.recording_id for slices in todo.values() for piece in slices}
-    missing = {name for name in wanted if not safe_path(voices, name).is_file()}
+    missing = {name for name in wanted if not source.is_there(name)}
     others = (piece.recording_id for slices in groups.values() for piece in slices)
-    if missing == wanted and not any(safe_path(voices, name).is_file() for name in others):
-        raise UsageError(f"{voices}: holds none of the recordings, like {min(wanted)}; give the right --input-audio")
+    if missing and missing == wanted and not any(source.is_there(name) for name in others):
+        told = f"holds none of the recordings, like {min(wanted)}"
+        raise UsageError(f"{source.root}: {told}; give the right --input-audio")
     return missing
 
 
@@ -165,44 +172,37 @@ def _missing(voices: Path, todo: Mapping[str, Sequence[Slice]], groups: Mapping[
 
 
 def _settings(input_dataset: Path, options: SimilarOptions) -> dict[str, Any]:
-    """All that decides the result, apart from the utterances; `made` stands for what their audio and codes hold."""
+    """What the lists are made with, apart from the utterances; `made` stands for what their audio and codes hold."""
     settings: dict[str, Any] = {"version": VERSION, "made": _dataset_json(input_dataset).get("made", "")}
-    settings |= {name: getattr(options, name) for name in ("similarity_backend", "top_k", "scope")}
+    settings |= options.result_options
     if options.similarity_backend == "codes":
         spec = _codec(input_dataset)
-        settings |= {"code_levels": options.code_levels, "codec": spec.name, "weights_sha256": spec.weights_sha256}
+        settings |= {"codec": spec.name, "weights_sha256": spec.weights_sha256}
     return settings
 
 
 def _done(
-    input_dataset: Path,
-    input_audio: Path | None,
-    groups: Mapping[str, Sequence[Slice]],
-    settings: Mapping[str, Any],
+    source: Source, groups: Mapping[str, Sequence[Slice]], settings: Mapping[str, Any], options: SimilarOptions
 ) -> set[str]:
     """Groups whose utterances all have rows and are the same as when those were written. No lost recording came back.
 
     Raises:
         UsageError: the rows come from other settings.
     """
-    have = {row.get("id") for _, row in storage.read_json_lines(input_dataset / ROWS)}
+    have = {row.get("id") for _, row in storage.read_json_lines(source.dataset / layout.SIMILAR)}
     if not have:
         return set()
-    written = storage.read_json(input_dataset / SETTINGS) or {}
+    written = storage.read_json(source.dataset / layout.SIMILAR_JSON) or {}
     if written.get("made", "") != settings["made"]:
         return set()  # of a dataset that is no more, whatever the options were
-    names = sorted(written.keys() | settings.keys())
-    changes = [(name, written.get(name), settings.get(name)) for name in names if name != "made"]
-    differing = ", ".join(f"{name}: {old}, now {new}" for name, old, new in changes if old != new)
-    if differing:
-        raise UsageError(f"{input_dataset / ROWS} was made with other options ({differing}); --overwrite drops it")
-    marks = {row.get("id"): row for _, row in storage.read_json_lines(input_dataset / GROUPS)}
-    folder = _folder(input_dataset, input_audio)
-    back = {
-        key
-        for key, mark in marks.items()
-        if folder and any(safe_path(folder, name).is_file() for name in mark.get("missing", ()))
-    }
+    path = source.dataset / layout.SIMILAR
+    stage.check_same(path, written, options)
+    for name in ("version", "codec", "weights_sha256"):
+        if written.get(name) != settings.get(name):
+            changed = f"{name} {written.get(name)!r}, now {settings.get(name)!r}"
+            raise UsageError(f"{path}: made with {changed}; {stage.OVERWRITE_ADVICE}")
+    marks = {row.get("id"): row for _, row in storage.read_json_lines(source.dataset / layout.SIMILAR_GROUPS)}
+    back = {key for key, mark in marks.items() if any(source.is_there(name) for name in mark.get("missing", ()))}
     return {
         key
         for key, slices in groups.items()
@@ -213,13 +213,13 @@ def _done(
 
 
 def _notes(input_dataset: Path) -> list[str]:
-    marks = (mark for _, mark in storage.read_json_lines(input_dataset / GROUPS))
+    marks = (mark for _, mark in storage.read_json_lines(input_dataset / layout.SIMILAR_GROUPS))
     missing = sorted({name for mark in marks for name in mark.get("missing", ())})
     if not missing:
         return []
     found, whose = ("1 recording is", "its") if len(missing) == 1 else (f"{len(missing)} recordings are", "their")
-    told = f"{found} not in the folder of audio any more, like {missing[0]}: {whose} utterances have no similar ones"
-    return [f"{told}; {MADE_BY} --overwrite leaves them out"]
+    what = f"{found} not in the folder of audio any more, like {missing[0]}: {whose} utterances have no similar ones"
+    return [f"{what}; --update of all stages leaves them out"]
 
 
 def _fingerprint(slices: Sequence[Slice]) -> str:
@@ -233,12 +233,12 @@ def _keep_only(input_dataset: Path, settings: Mapping[str, Any], kept: Mapping[s
     """Drops the rows of all other groups. Does not touch a file that holds no others."""
     ids = {piece.id for slices in kept.values() for piece in slices}
     # marks go first: a kill between the two leaves rows that count as not done
-    for name, wanted in ((GROUPS, kept.keys()), (ROWS, ids)):
+    for name, wanted in ((layout.SIMILAR_GROUPS, kept.keys()), (layout.SIMILAR, ids)):
         path = input_dataset / name
         rows = {row.get("id"): row for _, row in storage.read_json_lines(path)}
         if not path.exists() or not rows.keys() <= wanted:
             storage.write_json_lines(path, (row for key, row in rows.items() if key in wanted), input_dataset)
-    path = input_dataset / SETTINGS
+    path = input_dataset / layout.SIMILAR_JSON
     if storage.read_json(path) != settings:
         storage.write_json(path, settings, input_dataset)
 
@@ -247,35 +247,37 @@ def _keep_only(input_dataset: Path, settings: Mapping[str, Any], kept: Mapping[s
 
 
 def _run(
-    input_dataset: Path,
+    source: Source,
     options: SimilarOptions,
-    input_audio: Path | None,
+    extractor: FeatureExtractor,
     settings: Mapping[str, Any],
     groups: Mapping[str, Sequence[Slice]],
     todo: Mapping[str, Sequence[Slice]],
 ) -> float:
     """Appends the rows of `todo`, one group after the other; returns the seconds of audio that were read."""
-    extractor = EXTRACTORS[options.similarity_backend](input_dataset, options)
-    voices = _voices(input_dataset, input_audio) if extractor.needs_audio else None
-    missing = _missing(voices, todo, groups) if voices else set()
+    dataset = source.dataset
+    missing = _missing(source, todo, groups)
     here = {key: [piece for piece in slices if piece.recording_id not in missing] for key, slices in todo.items()}
     executor = make_executor(options.executor, options.workers)
-    _keep_only(input_dataset, settings, {key: slices for key, slices in groups.items() if key not in todo})
-    items = items_of(here)
+    _keep_only(dataset, settings, {key: slices for key, slices in groups.items() if key not in todo})
+    items = items_of(here, source.place_of)
     audio_s = 0.0
 
     def counted(outcomes: Iterable[stage.Outcome]) -> Iterator[stage.Outcome]:
         nonlocal audio_s
-        for outcome in stage.track(outcomes, STAGE, len(items)):
+        total_s = sum(item.duration_s for item in items)
+        for outcome in progress.track(outcomes, STAGE, len(items), total_s, audio_s=lambda found: found.audio_s):
             audio_s += outcome.audio_s
             yield outcome
 
-    outcomes = executor.map(functools.partial(_make_worker, input_dataset, voices, options), items)
-    rows_path, groups_path = input_dataset / ROWS, input_dataset / GROUPS
+    make_worker = functools.partial(_make_worker, dataset, source.root, options)
+    found = executor.map(make_worker, stage.bunches(items), split=stage.Bunch.split)
+    outcomes = (outcome for part in found for outcome in part)
+    rows_path, groups_path = dataset / layout.SIMILAR, dataset / layout.SIMILAR_GROUPS
     with storage.JsonlWriter(rows_path) as rows, storage.JsonlWriter(groups_path) as marks:
         for key, raw in _gather(counted(outcomes), here):
-            found = _rows(here[key], extractor.normalise(raw), options.top_k) if here[key] else []
-            rows.write(_with_empty(todo[key], found))
+            lists = _rows(here[key], extractor.normalise(raw), options.top_k) if here[key] else []
+            rows.write(_with_empty(todo[key], lists))
             marks.write([_mark(key, todo[key], missing)])
     return audio_s
 
@@ -286,18 +288,18 @@ def _mark(key: str, slices: Sequence[Slice], missing: set[str]) -> dict[str, Any
     return mark | ({"missing": gone} if gone else {})
 
 
-def _make_worker(
-    input_dataset: Path, voices: Path | None, options: SimilarOptions
-) -> Callable[[RecordingSlices], stage.Outcome]:
-    extractor = EXTRACTORS[options.similarity_backend](input_dataset, options)
-    return functools.partial(_extract, extractor, input_dataset, voices)
+def _make_worker(dataset: Path, root: Path | None, options: SimilarOptions) -> stage.Worker:
+    extractor = load_features(options, _codec(dataset))
+
+    def extract(bunch: stage.Bunch) -> list[stage.Outcome]:
+        return [_extract(extractor, dataset, root, item) for item in bunch.items]
+
+    return extract
 
 
-def _extract(
-    extractor: FeatureExtractor, input_dataset: Path, voices: Path | None, item: RecordingSlices
-) -> stage.Outcome:
+def _extract(extractor: FeatureExtractor, dataset: Path, root: Path | None, item: RecordingSlices) -> stage.Outcome:
     """An outcome whose rows are (utterance id, statistics [D])."""
-    inputs = _read_codes(input_dataset, item) if voices is None else _read_audio(voices, item)
+    inputs = _read_codes(dataset, item) if root is None else _read_audio(root, item)
     rows = []
     for piece, value in zip(item.slices, inputs, strict=True):
         try:
@@ -305,36 +307,38 @@ def _extract(
         except ContractError as error:
             raise ContractError(f"{piece.id}: {error}; run {MADE_BY} --overwrite") from None
         rows.append((piece.id, raw))
-    audio_s = sum(piece.num_samples / piece.sample_rate_hz for piece in item.slices) if voices else 0.0
-    return stage.Outcome(item_id=item.id, rows=tuple(rows), audio_s=audio_s)
+    return stage.Outcome(item_id=item.id, rows=tuple(rows), audio_s=item.duration_s)
 
 
-def _read_audio(voices: Path, item: RecordingSlices) -> Iterator[tuple[np.ndarray, int]]:
-    path = safe_path(voices, item.id)
+def _read_audio(root: Path, item: RecordingSlices) -> Iterator[tuple[np.ndarray, int]]:
+    assert item.place is not None, "recordings that are not there were left out"
+    recording = item.place.read(Recording)
+    path = safe_path(root, recording.path)
     piece = item.slices[0]
     try:
-        if not audio.is_inside(voices, path):
-            raise ContractError(f"{item.id}: a link that leaves {voices}")
-        rate_hz = audio.probe(path, item.id).sample_rate_hz
+        if not audio.is_inside(root, path):
+            raise ContractError(f"{item.id}: a link that leaves {root}")
+        audio.require_same(path, recording)
+        rate_hz = recording.sample_rate_hz
         pieces = audio.iter_slices(path, [(piece.start_samples, piece.num_samples) for piece in item.slices])
         for piece in item.slices:
             if piece.sample_rate_hz != rate_hz:
-                told = f"{path} has {rate_hz} Hz, the dataset says {piece.sample_rate_hz}"
-                raise ContractError(f"{piece.id}: {told}; {_STALE}")
+                what = f"{path} has {rate_hz} Hz, the dataset says {piece.sample_rate_hz}"
+                raise ContractError(f"{piece.id}: {what}; {_STALE}")
             yield next(pieces), rate_hz
     except (audio.AudioError, OSError) as error:
         raise ContractError(f"{piece.id}: {path}: {error}; {_STALE}") from None
 
 
-_STALE = f"the audio is not what the dataset was made of: give the right --input-audio or run {MADE_BY} --overwrite"
+_STALE = "the audio is not what the dataset was made of: give the right --input-audio or run all stages with --update"
 
 
 def _read_codes(input_dataset: Path, item: RecordingSlices) -> Iterator[np.ndarray]:
     for piece in item.slices:
         codes = storage.read_array(safe_path(input_dataset, piece.codes))
         if codes.shape[1] != piece.num_frames:
-            told = f"{piece.codes} has {codes.shape[1]} frames, its row says {piece.num_frames}"
-            raise ContractError(f"{piece.id}: {told}; run {MADE_BY} --overwrite")
+            what = f"{piece.codes} has {codes.shape[1]} frames, its row says {piece.num_frames}"
+            raise ContractError(f"{piece.id}: {what}; run {MADE_BY} --overwrite")
         yield codes
 
 
@@ -380,14 +384,18 @@ def _with_empty(slices: Sequence[Slice], rows: Iterable[dict[str, Any]]) -> list
     return [found.get(piece.id, {"id": piece.id, "similar": []}) for piece in slices]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m vall_e.emb.similar", description="Speaker-prompt lists.")
+def main(argv: Sequence[str] | None = None, *, prog: str = "python -m vall_e.emb.similar") -> int:
+    parser = argparse.ArgumentParser(prog=prog, description="Speaker-prompt lists.")
     parser.add_argument("--input-dataset", type=Path, required=True, metavar="DATA", help=f"what {MADE_BY} wrote")
-    parser.add_argument("--input-audio", type=Path, metavar="VOICES", help="default: that of the dataset")
+    parser.add_argument("--input-audio", type=Path, metavar="VOICES", help="the corpus (default: as the dataset says)")
+    parser.add_argument("--input-metadata", type=Path, metavar="META", help="its recordings (default: likewise)")
     config.add_options(parser, SimilarOptions)
     args = parser.parse_args(argv)
     options = config.resolve(SimilarOptions, args, STAGE)
-    return similar(args.input_dataset, options, input_audio=args.input_audio).finish(None)
+    report = similar(
+        args.input_dataset, options, input_audio=args.input_audio, input_metadata=args.input_metadata
+    )
+    return report.finish(None)
 
 
 if __name__ == "__main__":

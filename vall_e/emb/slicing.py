@@ -5,7 +5,7 @@ All arithmetic is in whole samples of the recording's own rate; a time becomes a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from vall_e.types import Recording, Reject, RejectReason, Segment, Transcript, Word, seconds_to_samples, utterance_id
@@ -29,9 +29,17 @@ class Slice:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    mode: str  # auto | true | false
-    min_duration_s: float
+    """How to cut.
+
+    Attributes:
+        mode: auto, true or false; see `plan_slices`.
+        max_duration_s: longer segments are split.
+        check: (utterance id, seconds, text) → a reject of a slice that is not wanted.
+    """
+
+    mode: str
     max_duration_s: float
+    check: Callable[[str, float, str], Reject | None]
 
 
 @dataclass(frozen=True)
@@ -180,10 +188,4 @@ def _check(item_id: str, num_samples: int, text: str, recording: Recording, limi
     duration_s = num_samples / recording.sample_rate_hz
     if not text.strip():
         return Reject(id=item_id, stage=STAGE, reason=RejectReason.NO_TEXT, detail="the transcript has no words here")
-    if duration_s < limits.min_duration_s:
-        detail = f"{duration_s:.3f} s, the minimum is {limits.min_duration_s} s"
-        return Reject(id=item_id, stage=STAGE, reason=RejectReason.TOO_SHORT, detail=detail)
-    if duration_s > limits.max_duration_s:
-        detail = f"{duration_s:.3f} s, the maximum is {limits.max_duration_s} s; without word times it can't be cut"
-        return Reject(id=item_id, stage=STAGE, reason=RejectReason.TOO_LONG, detail=detail)
-    return None
+    return limits.check(item_id, duration_s, text)

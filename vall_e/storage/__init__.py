@@ -13,10 +13,9 @@ from vall_e.storage.files import (
     versions,
     write_json,
 )
+from vall_e.storage.index import IdSet, RowIndex, RowPlace
 from vall_e.storage.jsonl import (
     JsonlWriter,
-    RowPlace,
-    index_rows,
     prefix_hash,
     read_json_lines,
     read_rows,
@@ -29,11 +28,12 @@ __all__ = [
     "SCHEMA_VERSION",
     "TEMP_FOLDER",
     "JsonlWriter",
+    "IdSet",
+    "RowIndex",
     "RowPlace",
     "decode",
     "folder_lock",
     "from_row",
-    "index_rows",
     "is_another_folder",
     "prefix_hash",
     "printable",

@@ -20,7 +20,7 @@ import msgspec
 from vall_e import __version__
 from vall_e.types import ContractError, UsageError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 1: no recordings.jsonl and no done.jsonl; both are still read
 TEMP_FOLDER = ".tmp"
 
 

@@ -6,7 +6,6 @@ per folder (`folder_lock`); a line that a crash tore is dropped when the file is
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import os
@@ -23,39 +22,6 @@ from vall_e.types import ContractError
 T = TypeVar("T")
 
 
-@dataclasses.dataclass(frozen=True)
-class RowPlace:
-    """Where a row stands: what a worker gets instead of the row, so that no process holds all rows."""
-
-    path: Path
-    line: int
-    start_bytes: int
-
-    def read(self, cls: type[T]) -> T:
-        """The record that stands there.
-
-        Raises:
-            ContractError: names file and line.
-        """
-        with self.path.open("rb") as file:
-            file.seek(self.start_bytes)
-            return decode(cls, file.readline(), f"{self.path}:{self.line}")
-
-
-def index_rows(path: Path, key: str) -> Iterator[tuple[str, RowPlace]]:
-    """(value of `key`, place) of each whole row of a JSON lines file."""
-    start_bytes = 0
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            row = _parse(line)
-            if row is None and not file.peek(1):
-                return  # torn: whoever opens the file for writing drops it
-            if row is None or not isinstance(row.get(key), str):
-                raise ContractError(f"{path}:{number}: not a row with {key!r}")
-            yield row[key], RowPlace(path, number, start_bytes)
-            start_bytes += len(line)
-
-
 def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line number, object) of each whole line. A file that does not exist has none; a torn last line is left out.
 
@@ -66,15 +32,15 @@ def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         return
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
-            value = _parse(line)
+            value = parse_line(line)
             if value is not None:
                 yield number, value
             elif file.read(1):
                 raise ContractError(f"{path}:{number}: not a JSON object; the file was changed by hand or by the disk")
 
 
-def _parse(line: bytes) -> dict[str, Any] | None:
-    """The object on the line; None if it was torn off while being written."""
+def parse_line(line: bytes) -> dict[str, Any] | None:
+    """The object on the line; None where it is not whole or not an object."""
     if not line.endswith(b"\n"):
         return None
     try:
@@ -95,7 +61,7 @@ def read_rows(path: Path, cls: type[T]) -> Iterator[T]:
             try:
                 yield decode(cls, line, f"{path}:{number}")
             except ContractError:
-                if _parse(line) is None and not file.peek(1):
+                if parse_line(line) is None and not file.peek(1):
                     return  # torn as well, and padded by the file system
                 raise
 
@@ -143,7 +109,7 @@ def _whole_length(path: Path) -> int:
             previous = tail.rfind(b"\n", 0, max(cut - 1, 0)) + 1
             if start == 0 or (cut and previous):
                 last = tail[previous:cut]
-                return start + (cut if not last or _parse(last) is not None else previous)
+                return start + (cut if not last or parse_line(last) is not None else previous)
             end = start
     return 0
 

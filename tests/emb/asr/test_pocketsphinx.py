@@ -10,13 +10,13 @@ import pytest
 
 from vall_e import audio
 from vall_e.emb.asr import pocketsphinx
-from vall_e.types import RejectReason, Transcript, Unheard
+from vall_e.types import NoTranscript, RejectReason, Transcript
 
 RATE_HZ = pocketsphinx.RATE_HZ
 
 
 def source(root: Path, name: str) -> audio.Source:
-    return audio.Source(audio.probe(root / name, name), root / name, root)
+    return audio.Source(audio.probe(root / name, name), root / name)
 
 
 @pytest.fixture(scope="module")
@@ -80,14 +80,14 @@ def test_another_language_is_refused_with_advice(demo: Path, engine: pocketsphin
     results = engine.transcribe([one, one], "ja")
     assert len(results) == 2
     for result in results:
-        assert isinstance(result, Unheard) and result.reason == RejectReason.LANGUAGE_UNSUPPORTED
+        assert isinstance(result, NoTranscript) and result.reason == RejectReason.LANGUAGE_UNSUPPORTED
         assert "'ja'" in result.detail and "whisperx" in result.detail
 
 
 def test_noise_is_no_speech(tmp_path: Path, engine: pocketsphinx.PocketSphinx) -> None:
     audio.write(tmp_path / "hum.wav", 0.001 * np.sin(np.arange(RATE_HZ) / 10).astype(np.float32), RATE_HZ)
     (result,) = engine.transcribe([source(tmp_path, "hum.wav")], "en")
-    assert isinstance(result, Unheard) and result.reason == RejectReason.NO_SPEECH and not result.final
+    assert isinstance(result, NoTranscript) and result.reason == RejectReason.NO_SPEECH and not result.final
 
 
 @pytest.mark.parametrize("num", [1, 2, 479, 480, 481, 960, 16_000])
@@ -95,7 +95,7 @@ def test_short_recordings(tmp_path: Path, engine: pocketsphinx.PocketSphinx, num
     noise = 0.1 * np.random.default_rng(0).standard_normal(num).astype(np.float32)
     audio.write(tmp_path / "short.wav", noise, RATE_HZ)
     (result,) = engine.transcribe([source(tmp_path, "short.wav")], "en")
-    assert isinstance(result, Transcript | Unheard)
+    assert isinstance(result, Transcript | NoTranscript)
 
 
 def blocks_of(samples: np.ndarray, size: int) -> Iterator[np.ndarray]:

@@ -13,13 +13,13 @@ import pytest
 from vall_e import audio
 from vall_e.emb.asr import segmenting
 from vall_e.emb.asr.whisperx import WhisperX
-from vall_e.types import BackendError, RejectReason, Transcript, Unheard
+from vall_e.types import BackendError, NoTranscript, RejectReason, Transcript
 
 RATE_HZ = 16_000
 
 
 def source(root: Path, name: str) -> audio.Source:
-    return audio.Source(audio.probe(root / name, name), root / name, root)
+    return audio.Source(audio.probe(root / name, name), root / name)
 
 
 def make(models: dict[str, str], **changes: Any) -> WhisperX:
@@ -103,14 +103,14 @@ def test_an_alignment_model_that_cannot_be_fetched_ends_the_run(
 
 def test_a_language_that_whisper_does_not_know(engine: WhisperX, interview: audio.Source) -> None:
     (result,) = engine.transcribe([interview], "xx")
-    assert isinstance(result, Unheard) and result.reason == RejectReason.LANGUAGE_UNSUPPORTED
+    assert isinstance(result, NoTranscript) and result.reason == RejectReason.LANGUAGE_UNSUPPORTED
 
 
 @pytest.mark.parametrize("num", [1, 399, 400, 8_000])
 def test_no_speech(engine: WhisperX, tmp_path: Path, num: int) -> None:
     audio.write(tmp_path / "a.wav", 0.01 * np.sin(np.arange(num) / 50).astype(np.float32), RATE_HZ)
     (result,) = engine.transcribe([source(tmp_path, "a.wav")], None)
-    assert isinstance(result, Unheard) and result.reason == RejectReason.NO_SPEECH
+    assert isinstance(result, NoTranscript) and result.reason == RejectReason.NO_SPEECH
 
 
 def test_pieces_of_a_long_recording_are_put_together(

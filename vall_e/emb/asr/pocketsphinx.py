@@ -17,7 +17,8 @@ import numpy as np
 
 from vall_e import audio
 from vall_e.emb.asr import segmenting
-from vall_e.types import BackendError, RejectReason, Segment, Transcript, Unheard, Word
+from vall_e.emb.asr.registry import RecogniserOptions
+from vall_e.types import BackendError, NoTranscript, RejectReason, Segment, Transcript, Word
 
 RATE_HZ = 16_000
 FRAMES_PER_S = 100  # of the decoder
@@ -26,6 +27,10 @@ PAD = round(0.3 * RATE_HZ)  # the endpointer misses soft onsets (docs/transcribe
 LONGEST = 30 * RATE_HZ  # of one decoding; music can keep the endpointer open for an hour
 SEARCH = 10 * RATE_HZ
 HISTORY = 1 * RATE_HZ  # speech is reported some frames late; this much of the past is kept for its onset
+
+
+def load(options: RecogniserOptions) -> PocketSphinx:
+    return PocketSphinx()
 
 
 class PocketSphinx:
@@ -40,18 +45,18 @@ class PocketSphinx:
             raise BackendError('pocketsphinx: the package is missing; pip install "vall-e[pocketsphinx]"')
         self.name_and_version = f"pocketsphinx {importlib.metadata.version('pocketsphinx')}"
 
-    def transcribe(self, sources: Sequence[audio.Source], language: str | None) -> list[Transcript | Unheard]:
+    def transcribe(self, sources: Sequence[audio.Source], language: str | None) -> list[Transcript | NoTranscript]:
         """One result per source, in order. An unknown language (None) is taken to be English."""
         if language not in (None, LANGUAGE):
             detail = f"pocketsphinx knows English only, this is {language!r}; put the text beside it or use whisperx"
-            return [Unheard(reason=RejectReason.LANGUAGE_UNSUPPORTED, detail=detail)] * len(sources)
+            return [NoTranscript(reason=RejectReason.LANGUAGE_UNSUPPORTED, detail=detail)] * len(sources)
         return segmenting.each(sources, self._hear)
 
-    def _hear(self, source: audio.Source) -> Transcript | Unheard:
+    def _hear(self, source: audio.Source) -> Transcript | NoTranscript:
         spans = utterances(source.blocks(RATE_HZ, segmenting.BLOCK_S))
         found = [segment for start, samples in spans if (segment := self._decode(start, samples)) is not None]
         if not found:
-            return Unheard(reason=RejectReason.NO_SPEECH, detail="pocketsphinx heard no word in it")
+            return NoTranscript(reason=RejectReason.NO_SPEECH, detail="pocketsphinx heard no word in it")
         segments = segmenting.segments_in_order(found, source.recording.duration_s)
         return Transcript(
             recording_id=source.recording.id,

@@ -7,24 +7,26 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 
 from vall_e import audio
-from vall_e.types import Segment, Transcript, Unheard, Word
+from vall_e.types import NoTranscript, Segment, Transcript, Word
 
 BLOCK_S = 20.0
 QUIET_S = 0.03  # what is compared when looking for a quiet place
 
 
 def each(
-    sources: Sequence[audio.Source], hear: Callable[[audio.Source], Transcript | Unheard]
-) -> list[Transcript | Unheard]:
-    """`hear` of each source; a file that turns out unusable on the way is one item's loss, not the batch's."""
-    return [_hear_one(source, hear) for source in sources]
+    sources: Sequence[audio.Source], transcribe: Callable[[audio.Source], Transcript | NoTranscript]
+) -> list[Transcript | NoTranscript]:
+    """`transcribe` of each source; a damaged file costs one item, not the batch."""
+    return [_transcribe_one(source, transcribe) for source in sources]
 
 
-def _hear_one(source: audio.Source, hear: Callable[[audio.Source], Transcript | Unheard]) -> Transcript | Unheard:
+def _transcribe_one(
+    source: audio.Source, transcribe: Callable[[audio.Source], Transcript | NoTranscript]
+) -> Transcript | NoTranscript:
     try:
-        return hear(source)
+        return transcribe(source)
     except audio.AudioError as error:
-        return Unheard(reason=error.reason, detail=error.detail, final=True)
+        return NoTranscript(reason=error.reason, detail=error.detail, final=True)
 
 
 def quietest(samples: np.ndarray, first: int, last: int, frame: int) -> int:

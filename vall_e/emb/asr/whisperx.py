@@ -23,7 +23,9 @@ import numpy as np
 
 from vall_e import audio
 from vall_e.emb.asr import segmenting
-from vall_e.types import BackendError, RejectReason, Segment, Transcript, Unheard, Word
+from vall_e.emb.asr.registry import RecogniserOptions
+from vall_e.executor import devices
+from vall_e.types import BackendError, NoTranscript, RejectReason, Segment, Transcript, Word
 
 RATE_HZ = 16_000
 PIECE_S, SEARCH_S = 600.0, 60.0  # Whisper hears 30 s at a time, so a cut in a pause loses nothing
@@ -41,6 +43,16 @@ class Stretch(NamedTuple):
     start: float
     end: float
     speaker: str = "UNKNOWN"
+
+
+def load(options: RecogniserOptions) -> WhisperX:
+    return WhisperX(
+        model_name=options.model_name,
+        align_model=options.align_model,
+        batch_size=options.batch_size,
+        device=devices.kind_of(options.device),
+        compute_type=options.resolved_compute_type,
+    )
 
 
 class WhisperX:
@@ -67,14 +79,14 @@ class WhisperX:
         self._device, self._compute_type = device, compute_type
         self._aligners: dict[str, tuple[Any, dict[str, Any]] | None] = {}
 
-    def transcribe(self, sources: Sequence[audio.Source], language: str | None) -> list[Transcript | Unheard]:
+    def transcribe(self, sources: Sequence[audio.Source], language: str | None) -> list[Transcript | NoTranscript]:
         """One result per source, in order. Without a `language`, the first 30 s of speech decide."""
         return segmenting.each(sources, functools.partial(self._hear, language=language))
 
-    def _hear(self, source: audio.Source, *, language: str | None) -> Transcript | Unheard:
+    def _hear(self, source: audio.Source, *, language: str | None) -> Transcript | NoTranscript:
         if language is not None and language not in self._languages():
             detail = f"this Whisper model does not know {language!r}; put the text beside the audio"
-            return Unheard(reason=RejectReason.LANGUAGE_UNSUPPORTED, detail=detail)
+            return NoTranscript(reason=RejectReason.LANGUAGE_UNSUPPORTED, detail=detail)
         probability: float | None = None
         found: list[Segment] = []
         for start, samples in segmenting.pieces(source, RATE_HZ, PIECE_S, SEARCH_S):
@@ -85,7 +97,7 @@ class WhisperX:
                 language, probability = self._detect(samples[round(speech[0].start * RATE_HZ) :])
             found += self._hear_piece(samples, speech, language, start / RATE_HZ)
         if language is None or not found:
-            return Unheard(reason=RejectReason.NO_SPEECH, detail="whisperx heard no word in it")
+            return NoTranscript(reason=RejectReason.NO_SPEECH, detail="whisperx heard no word in it")
         segments = segmenting.segments_in_order(found, source.recording.duration_s)
         return Transcript(
             recording_id=source.recording.id,

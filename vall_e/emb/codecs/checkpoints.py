@@ -22,7 +22,8 @@ def require(codec: str, *, package: str, extra: str) -> None:
     """Raises BackendError where `package` is not installed."""
     if importlib.util.find_spec(package) is None:
         raise BackendError(
-            f'{codec}: the package {package} is missing; pip install "vall-e[{extra}]", or use the codec tiny'
+            f'{codec}: the package {package} is missing; pip install "vall-e[{extra}]", '
+            'or the embedded codec: pip install "vall-e[tiny]" and --audio-backend tiny'
         )
 
 

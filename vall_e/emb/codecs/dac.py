@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vall_e.emb.codecs import checkpoints
+from vall_e.emb.codecs.registry import CodecOptions
+from vall_e.executor import devices
 from vall_e.types import BackendError, CodecSpec, UsageError
 
 if TYPE_CHECKING:
@@ -56,7 +58,6 @@ class _Window:
 class DacCodec:
     """Not causal. On a CPU each window runs alone, so no bit depends on the company; elsewhere equal ones together."""
 
-    causal = False
 
     def __init__(
         self,
@@ -258,3 +259,15 @@ def _load(name: str, path: Path, sample_rate_hz: int) -> tuple[DacConfig, Any]:
         model = DacWeights(config)
     checkpoints.fill(name, "DAC", model, state, path, assign=True)
     return config, model.eval().requires_grad_(False)
+
+
+def load(options: CodecOptions) -> DacCodec:
+    is_chunked = options.audio_backend == "dac_chunked"  # chunks of 1 s, as its package's compress() takes them
+    return DacCodec(
+        name="dac" if is_chunked else options.audio_backend,
+        chunk_s=1.0 if is_chunked else None,
+        weights=options.weights,
+        num_levels=options.levels,
+        device=devices.kind_of(options.device),
+        dtype=options.dtype,
+    )

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vall_e.emb.codecs import checkpoints
+from vall_e.emb.codecs.registry import CodecOptions
+from vall_e.executor import devices
 from vall_e.types import CodecSpec
 
 if TYPE_CHECKING:
@@ -31,7 +33,6 @@ PENDING_FRAMES = 1024  # quantised at once: enough that the calls cost nothing b
 class EncodecCodec:
     """Causal: right padding is free. Items of any lengths share a batch; on a CPU no bit depends on the company."""
 
-    causal = True
 
     def __init__(
         self, *, weights: Path | None = None, num_levels: int = 8, device: str = "cpu", dtype: str = "float32"
@@ -164,3 +165,12 @@ def load_model(codec: str, factory: str, title: str, checkpoint: str, weights: P
         model = getattr(EncodecModel, factory)(pretrained=False)
     checkpoints.fill(codec, title, model, state, path)
     return model.eval().requires_grad_(False), path
+
+
+def load(options: CodecOptions) -> EncodecCodec:
+    return EncodecCodec(
+        weights=options.weights,
+        num_levels=options.levels,
+        device=devices.kind_of(options.device),
+        dtype=options.dtype,
+    )

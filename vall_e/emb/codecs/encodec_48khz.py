@@ -14,6 +14,8 @@ import numpy as np
 
 from vall_e.emb.codecs import checkpoints
 from vall_e.emb.codecs.encodec import load_model
+from vall_e.emb.codecs.registry import CodecOptions
+from vall_e.executor import devices
 from vall_e.types import CodecSpec
 
 CHECKPOINT = "encodec_48khz-7e698e3e.th"
@@ -26,7 +28,6 @@ STRIDE = 47_520
 class Encodec48Codec:
     """Chunks are coded each on its own, so memory is that of a few chunks, whatever the length."""
 
-    causal = False
 
     def __init__(
         self, *, weights: Path | None = None, num_levels: int = 8, device: str = "cpu", dtype: str = "float32"
@@ -148,3 +149,12 @@ def _loudness(chunk: np.ndarray) -> np.float32:
     """Root of the mean square of both sides' mean; [2,m] → one number. In float64, so that no summing order matters."""
     mono = chunk.mean(axis=0, dtype=np.float64)
     return np.float32(1e-8 + np.sqrt(np.square(mono).mean()))
+
+
+def load(options: CodecOptions) -> Encodec48Codec:
+    return Encodec48Codec(
+        weights=options.weights,
+        num_levels=options.levels,
+        device=devices.kind_of(options.device),
+        dtype=options.dtype,
+    )

@@ -20,7 +20,9 @@ import numpy as np
 
 from vall_e import audio as audio_files
 from vall_e import config, storage
-from vall_e.emb import qnt
+from vall_e.emb.codecs.base import Codec
+from vall_e.emb.codecs.registry import CodecOptions, load_codec
+from vall_e.executor import devices
 from vall_e.types import BackendError, CodecSpec, UsageError
 
 PESQ_RATE_HZ = 16_000  # wide-band PESQ (ITU-T P.862.2) is defined at this rate alone
@@ -32,7 +34,7 @@ DYNAMIC_RANGE_DB = 60.0  # below a clip's loudest bin nobody hears
 class QualityOptions:
     audio_backend: tuple[str, ...] = config.option(("tiny",), "codecs to compare, a comma list")
     weights: Path | None = config.option(None, "file of weights, where one codec is asked about")
-    device: str = config.option("cpu", "where models run", choices=("cpu", "cuda"))
+    device: str = config.option("cpu", devices.HELP)
     max_clips: int = config.option(20, "files to take, evenly from the folder")
     max_clip_s: float = config.option(10.0, "seconds to take from each file")
 
@@ -123,7 +125,7 @@ def load_clips(folder: Path, options: QualityOptions) -> list[tuple[np.ndarray, 
     Raises:
         UsageError: no file there can be read as audio with sound in it.
     """
-    found = audio_files.scan(folder, "report").found
+    found = [(path.name, path) for path in audio_files.find_files(folder)]
     clips: list[tuple[np.ndarray, int]] = []
     for recording_id, path in found[:: max(1, len(found) // max(1, options.max_clips))][: options.max_clips]:
         try:
@@ -140,7 +142,7 @@ def load_clips(folder: Path, options: QualityOptions) -> list[tuple[np.ndarray, 
     return clips
 
 
-def measure(codec: qnt.Codec, clips: Sequence[tuple[np.ndarray, int]]) -> list[Score]:
+def measure(codec: Codec, clips: Sequence[tuple[np.ndarray, int]]) -> list[Score]:
     """A row for each number of levels worth a look: powers of two, and all."""
     spec = codec.spec
     references = [audio_files.resample(clip, rate_hz, spec.sample_rate_hz) for clip, rate_hz in clips]
@@ -224,7 +226,7 @@ def show(scores: Sequence[Score]) -> None:
         Console().print(table)
 
 
-def draw(codecs: Sequence[qnt.Codec], clip: np.ndarray, sample_rate_hz: int, path: Path) -> None:
+def draw(codecs: Sequence[Codec], clip: np.ndarray, sample_rate_hz: int, path: Path) -> None:
     """Writes a picture: the clip on top, below it a row per codec with one level, some levels, and all."""
     import matplotlib
 
@@ -284,8 +286,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _load(name: str, options: QualityOptions) -> qnt.Codec:
-    return qnt.load_codec(qnt.CodecOptions(audio_backend=name, weights=options.weights, device=options.device))
+def _load(name: str, options: QualityOptions) -> Codec:
+    return load_codec(CodecOptions(audio_backend=name, weights=options.weights, device=options.device))
 
 
 if __name__ == "__main__":

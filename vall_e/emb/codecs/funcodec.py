@@ -20,6 +20,8 @@ import numpy as np
 from vall_e.emb.codecs import funcodec_weights as checkpoint
 from vall_e.emb.codecs.checkpoints import prepare_device
 from vall_e.emb.codecs.funcodec_config import Model, read_config
+from vall_e.emb.codecs.registry import CodecOptions
+from vall_e.executor import devices
 from vall_e.types import CodecSpec, ContractError, UsageError
 
 if TYPE_CHECKING:
@@ -372,3 +374,13 @@ def _levels(model: Model, num_levels: int | None, bit_width: int | None) -> int:
     if not 1 <= num_levels <= model.num_levels:
         raise UsageError(f"funcodec: {num_levels} levels; this model has 1 to {model.num_levels}")
     return num_levels
+
+
+def load(options: CodecOptions) -> FuncodecCodec:
+    return FuncodecCodec(
+        weights=options.weights,
+        num_levels=options.levels,
+        device=devices.kind_of(options.device),
+        dtype=options.dtype,
+        bit_width=options.bit_width,
+    )

@@ -19,11 +19,11 @@ import numpy as np
 
 from vall_e import audio as audio_files
 from vall_e import storage
+from vall_e.emb.codecs.base import CODES_ADVICE
 from vall_e.types import CodecSpec, ContractError, Record, Reject, RejectReason, UsageError, safe_path
 
 STAGE = "qnt"
 AUDIO_ADVICE = "export it anew as WAV or FLAC"
-CODES_ADVICE = "decode with the codec that made them"
 
 
 class Info(Record, frozen=True, kw_only=True):
@@ -241,7 +241,7 @@ def _write_audio(target: Path, audio: np.ndarray, spec: CodecSpec, folder: Path)
     try:
         temporary.parent.mkdir(exist_ok=True)
         target.parent.mkdir(parents=True, exist_ok=True)
-        audio_files.write(temporary, audio.T, spec.sample_rate_hz)
+        audio_files.write(temporary, audio, spec.sample_rate_hz)
         temporary.replace(target)
     except (NotADirectoryError, FileExistsError) as error:
         raise _Bad(RejectReason.BAD_NAME, f"{target}: {error.strerror}") from None

@@ -18,7 +18,9 @@ from torch import Tensor, nn
 
 from vall_e.compat import install_shim
 from vall_e.emb.codecs.checkpoints import prepare_device
+from vall_e.emb.codecs.registry import CodecOptions
 from vall_e.emb.codecs.rvq import dequantize, quantize
+from vall_e.executor import devices
 from vall_e.types import BackendError, CodecSpec, UsageError
 
 install_shim()  # before torchaudio, and vocos imports it
@@ -113,7 +115,6 @@ class TinyCodec:
     batch nor a window changes the result and memory stays bounded.
     """
 
-    causal = False  # frames see to both sides, so padding on the right would change them
 
     def __init__(
         self, *, weights: Path | None = None, num_levels: int = 8, device: str = "cpu", window_s: float = 60.0
@@ -233,3 +234,11 @@ def _read_config(path: Path, metadata: dict[str, str]) -> TinyConfig:
             f"{path}: its metadata holds no configuration of this codec ({error!r}); "
             "restore it or run data/train_tiny.py"
         ) from error
+
+
+def load(options: CodecOptions) -> TinyCodec:
+    if options.dtype != "float32":
+        raise UsageError(f"tiny: it computes with float32 only, not {options.dtype}")
+    return TinyCodec(
+        weights=options.weights, num_levels=options.levels, device=devices.kind_of(options.device)
+    )

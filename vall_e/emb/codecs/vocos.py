@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vall_e.emb.codecs import checkpoints
+from vall_e.emb.codecs.registry import CodecOptions
+from vall_e.executor import devices
 from vall_e.types import BackendError, CodecSpec
 
 if TYPE_CHECKING:
@@ -31,7 +33,6 @@ ENCODEC_FILES = ("encodec_24khz*.th", "encodec_24khz*.safetensors")
 class VocosCodec:
     """Its codes are EnCodec's, and so is its `encode`. Each item is decoded alone, long ones in windows."""
 
-    causal = True  # as EnCodec is, which encodes
 
     def __init__(
         self,
@@ -185,3 +186,12 @@ def _build(config_path: Path, path: Path, state: Mapping[str, Any]) -> tuple[Any
 
 def _hop(head: Any) -> int:
     return int(head.istft.hop_length)
+
+
+def load(options: CodecOptions) -> VocosCodec:
+    return VocosCodec(
+        weights=options.weights,
+        num_levels=options.levels,
+        device=devices.kind_of(options.device),
+        dtype=options.dtype,
+    )

@@ -6,7 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vall_e.types import ContractError, UsageError
+from vall_e.emb.features.registry import FeatureOptions
+from vall_e.types import CodecSpec, ContractError, UsageError
+
+
+def load(options: FeatureOptions, spec: CodecSpec) -> HistogramExtractor:
+    return HistogramExtractor(
+        num_levels=spec.num_levels, codebook_size=spec.codebook_size, use_levels=options.code_levels
+    )
 
 
 class HistogramExtractor:

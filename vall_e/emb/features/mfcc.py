@@ -11,13 +11,18 @@ from collections.abc import Sequence
 import numpy as np
 
 from vall_e.audio import resample
-from vall_e.types import BackendError
+from vall_e.emb.features.registry import FeatureOptions
+from vall_e.types import BackendError, CodecSpec
 
 SAMPLE_RATE_HZ = 16_000
 FFT_SAMPLES, WINDOW_SAMPLES, HOP_SAMPLES = 512, 400, 160
 NUM_MELS, NUM_COEFFICIENTS = 40, 20
 QUIET = 1e-6  # power relative to the loudest frame: 60 dB down there is room, not voice
 CHUNK_FRAMES = 4096  # 41 s: bounds the memory of an hour-long utterance
+
+
+def load(options: FeatureOptions, spec: CodecSpec) -> MfccExtractor:
+    return MfccExtractor()
 
 
 class MfccExtractor:
@@ -29,7 +34,7 @@ class MfccExtractor:
         try:
             import librosa.feature  # noqa: F401  (here, so that it fails before any work)
         except ImportError as error:
-            message = f'similarity backend mfcc: {error}; pip install "librosa>=0.11"'
+            message = f'similarity backend mfcc: {error}; pip install "vall-e[mfcc]"'
             raise BackendError(message) from None
 
     def extract(self, inputs: Sequence[tuple[np.ndarray, int]]) -> np.ndarray:

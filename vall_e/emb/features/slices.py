@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from vall_e import storage
+from vall_e import layout, storage
 from vall_e.types import ContractError, Record, speaker_key
 
-UTTERANCES, DATASET = "utterances.jsonl", "dataset.json"
-MADE_BY = "python -m vall_e.emb.process"
+MADE_BY = layout.MADE_BY[layout.UTTERANCES]
 
 
 class Slice(Record, frozen=True, kw_only=True):
@@ -40,6 +39,11 @@ class RecordingSlices:
 
     id: str
     slices: tuple[Slice, ...]
+    place: storage.RowPlace | None = None  # of its row in recordings.jsonl; None where no audio is read
+
+    @property
+    def duration_s(self) -> float:
+        return sum(piece.num_samples / piece.sample_rate_hz for piece in self.slices)
 
 
 def load_slices(input_dataset: Path) -> list[Slice]:
@@ -48,7 +52,7 @@ def load_slices(input_dataset: Path) -> list[Slice]:
     Raises:
         UsageError: there is no dataset. ContractError: a bad row, an id twice, or times outside any audio.
     """
-    path = storage.require_file(input_dataset / UTTERANCES, MADE_BY)
+    path = storage.require_file(input_dataset / layout.UTTERANCES, MADE_BY)
     names = Slice.__struct_fields__
     slices: dict[str, Slice] = {}
     for number, row in storage.read_json_lines(path):
@@ -69,14 +73,18 @@ def group(slices: Iterable[Slice], scope: str) -> dict[str, list[Slice]]:
     return dict(groups)
 
 
-def items_of(todo: Mapping[str, Sequence[Slice]]) -> list[RecordingSlices]:
+def items_of(
+    todo: Mapping[str, Sequence[Slice]], place_of: Callable[[str], storage.RowPlace | None]
+) -> list[RecordingSlices]:
     """Recordings in the order in which groups need them; one that holds several speakers is read once."""
     by_recording: dict[str, list[Slice]] = collections.defaultdict(list)
     for slices in todo.values():
         for piece in slices:
             by_recording[piece.recording_id].append(piece)
     order = lambda piece: (piece.start_samples, piece.num_samples, piece.id)  # noqa: E731
-    return [RecordingSlices(key, tuple(sorted(slices, key=order))) for key, slices in by_recording.items()]
+    return [
+        RecordingSlices(key, tuple(sorted(slices, key=order)), place_of(key)) for key, slices in by_recording.items()
+    ]
 
 
 def same_stretch(slices: Sequence[Slice]) -> list[np.ndarray]:

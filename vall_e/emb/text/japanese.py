@@ -49,7 +49,7 @@ class Kana:
         try:
             import pykakasi
         except ImportError:
-            raise BackendError("Japanese needs pykakasi, which is not installed: pip install pykakasi") from None
+            raise BackendError("Japanese needs pykakasi, which is not installed: pip install \"vall-e[g2p]\"") from None
         self._kakasi: Any = pykakasi.kakasi()
 
     def convert(self, text: str) -> str:

@@ -2,47 +2,67 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import soundfile
+from audio_files import nobodys_folder
 
 from vall_e import audio
-from vall_e.emb.asr import given as sidecar
-from vall_e.types import RejectReason, Transcript, Unheard
+from vall_e.corpora.folder import load
+from vall_e.corpora.registry import ImportOptions
+from vall_e.corpora.texts import Texts
+from vall_e.emb.asr.given import GivenText
+from vall_e.types import NoTranscript, Recording, RejectReason, Transcript
 
 RATE_HZ = 16_000
 
 
-def source(root: Path, name: str) -> audio.Source:
+@dataclass(frozen=True)
+class One:
+    """A recording of a corpus."""
+
+    root: Path
+    name: str
+
+
+def source(root: Path, name: str) -> One:
     path = root / name
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, np.full(RATE_HZ // 2, 0.1), RATE_HZ, format="WAV")
-    return audio.Source(audio.probe(path, name), path, root)
+    return One(root, name)
 
 
-def hear(one: audio.Source, language: str | None = "en") -> Transcript | Unheard:
-    (result,) = sidecar.Sidecar().transcribe([one], language)
+def transcribed(one: One, language: str | None = "en") -> Transcript | NoTranscript:
+    """What the given text is to the recogniser `sidecar`, by way of the corpus."""
+    (found,) = (each for each in load(ImportOptions()).recordings(one.root) if each.id == one.name)
+    assert isinstance(found, Recording)
+    header = audio.probe(one.root / one.name, one.name)
+    recording = msgspec.structs.replace(found, num_samples=header.num_samples, sample_rate_hz=header.sample_rate_hz)
+    (result,) = GivenText().transcribe([audio.Source(recording, one.root / one.name)], language)
     return result
 
 
-def text_of(one: audio.Source) -> str:
-    result = hear(one)
+def text_of(one: One) -> str:
+    result = transcribed(one)
     assert isinstance(result, Transcript), result
     return result.text
 
 
-def unusable(one: audio.Source) -> Unheard:
-    result = hear(one)
-    assert isinstance(result, Unheard) and result.final, result
+def unusable(one: One) -> NoTranscript:
+    result = transcribed(one)
+    assert isinstance(result, NoTranscript) and result.final, result
     return result
 
 
 def test_the_nearest_text_wins(tmp_path: Path) -> None:
     one = source(tmp_path, "g/s/x.wav")
-    result = hear(one)
-    assert isinstance(result, Unheard) and not result.final and result.reason == RejectReason.NO_TEXT
+    result = transcribed(one)
+    assert isinstance(result, NoTranscript) and not result.final and result.reason == RejectReason.NO_TEXT
     texts = {
         "transcripts.tsv": ("g/s/x.wav\troot", "root"),
         "metadata.csv": ("g/s/x|root csv", "root csv"),
@@ -61,7 +81,7 @@ def test_the_nearest_text_wins(tmp_path: Path) -> None:
 def test_one_segment_covers_the_recording(tmp_path: Path) -> None:
     one = source(tmp_path, "x.wav")
     (tmp_path / "x.txt").write_bytes(b"\xef\xbb\xbfAfter a byte order mark.\n")
-    result = hear(one)
+    result = transcribed(one)
     assert isinstance(result, Transcript)
     (segment,) = result.segments
     assert (segment.text, segment.start_s, segment.end_s, segment.words) == (result.text, 0.0, 0.5, ())
@@ -75,7 +95,7 @@ def test_tables(tmp_path: Path) -> None:
     assert text_of(source(tmp_path, "b.wav")) == 'he said "hi"'
     assert text_of(source(tmp_path, "spaced.wav")) == "a b"
     for name in ("b.flac", "empty.wav", "no separator.wav", "file.wav"):
-        assert isinstance(hear(source(tmp_path, name)), Unheard), name
+        assert isinstance(transcribed(source(tmp_path, name)), NoTranscript), name
 
 
 def test_further_columns(tmp_path: Path) -> None:
@@ -108,14 +128,14 @@ def test_a_table_without_a_usable_row_is_named(tmp_path: Path, name: str, conten
 @pytest.mark.parametrize("content", ["", "\n \n", "file|text\n"])
 def test_a_table_with_nothing_in_it_is_none(tmp_path: Path, content: str) -> None:
     (tmp_path / "metadata.csv").write_text(content)
-    result = hear(source(tmp_path, "x.wav"))
-    assert isinstance(result, Unheard) and not result.final
+    result = transcribed(source(tmp_path, "x.wav"))
+    assert isinstance(result, NoTranscript) and not result.final
 
 
 def test_the_layout_of_ljspeech(tmp_path: Path) -> None:
     (tmp_path / "metadata.csv").write_text("LJ001-0001|Printing, in 1 sense|Printing, in one sense\n")
     assert text_of(source(tmp_path, "wavs/LJ001-0001.wav")) == "Printing, in one sense"
-    assert isinstance(hear(source(tmp_path, "other/LJ001-0001.wav")), Unheard)
+    assert isinstance(transcribed(source(tmp_path, "other/LJ001-0001.wav")), NoTranscript)
 
 
 def test_colliding_stems_share_their_text(tmp_path: Path) -> None:
@@ -126,7 +146,7 @@ def test_colliding_stems_share_their_text(tmp_path: Path) -> None:
 def test_an_empty_text_is_none(tmp_path: Path) -> None:
     one = source(tmp_path, "x.wav")
     (tmp_path / "x.normalized.txt").write_text(" \n")
-    assert isinstance(hear(one), Unheard)
+    assert isinstance(transcribed(one), NoTranscript)
     (tmp_path / "x.txt").write_text("next in line")
     assert text_of(one) == "next in line"
 
@@ -171,7 +191,7 @@ def test_a_name_with_two_texts_is_refused(tmp_path: Path) -> None:
 
 def test_language_txt_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "language.txt").write_text("en")
-    assert isinstance(hear(source(tmp_path, "language.wav")), Unheard)
+    assert isinstance(transcribed(source(tmp_path, "language.wav")), NoTranscript)
 
 
 @pytest.mark.parametrize(
@@ -186,7 +206,7 @@ def test_language_txt_is_no_text(tmp_path: Path) -> None:
 def test_the_language_is_detected_the_same_way_every_time(tmp_path: Path, language: str, text: str) -> None:
     one = source(tmp_path, "x.wav")
     (tmp_path / "x.txt").write_text(text)
-    results = [hear(one, None) for _ in range(5)]
+    results = [transcribed(one, None) for _ in range(5)]
     assert all(result == results[0] for result in results)
     assert isinstance(results[0], Transcript)
     assert results[0].language == language and 0.5 < (results[0].language_prob or 0) <= 1
@@ -195,6 +215,27 @@ def test_the_language_is_detected_the_same_way_every_time(tmp_path: Path, langua
 def test_a_text_without_a_language_is_refused(tmp_path: Path) -> None:
     one = source(tmp_path, "x.wav")
     (tmp_path / "x.txt").write_text("1984 ... 42")
-    result = hear(one, None)
-    assert isinstance(result, Unheard)
+    result = transcribed(one, None)
+    assert isinstance(result, NoTranscript)
     assert result.reason == RejectReason.LANGUAGE_UNSUPPORTED and "language.txt" in result.detail
+
+
+@pytest.mark.parametrize("kind", ["pipe", "broken link", "forbidden"])
+def test_a_language_file_that_can_not_be_read(kind: str) -> None:
+    """It used to end the run, or was passed over for that of the folder above."""
+    with nobodys_folder() as folder:
+        (folder / "language.txt").write_text("de")
+        file = folder / "s" / "language.txt"
+        file.parent.mkdir()
+        if kind == "pipe":
+            os.mkfifo(file)
+        elif kind == "broken link":
+            file.symlink_to(folder / "none.txt")
+        else:
+            file.write_text("en")
+            file.chmod(0)
+        language, problem = Texts(folder).language_of(folder / "s" / "a.wav")
+        assert language is None and problem is not None
+        assert problem.reason == "language_unsupported" and str(file) in problem.detail
+        file.unlink()
+        assert Texts(folder).language_of(folder / "s" / "a.wav") == ("de", None)

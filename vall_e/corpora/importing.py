@@ -1,0 +1,318 @@
+"""A corpus into metadata/recordings.jsonl: who speaks, where, in which file, and what the corpus says of it.
+
+    vall-e import folder VOICES WORK
+
+Rate and length come from the audio's header, once; every later stage reads them here. What changed, came or went since
+an earlier import is found by comparing the rows with the corpus.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from vall_e import audio, config, layout, stage, storage, update
+from vall_e.corpora.registry import ImportOptions, load_corpus
+from vall_e.executor import make_executor
+from vall_e.types import ContractError, Recording, Reject, RejectReason, UsageError, is_part, recording_id_of, safe_path
+
+STAGE = "import"
+LIBRARIES = ("soundfile", "soxr", "av")
+FROM_HEADER = ("sample_rate_hz", "num_samples", "num_channels", "size_bytes", "modified_ns", "ends_sha256")
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What a corpus lists: a recording without rate and length, or a reject. `number` is its place in the corpus."""
+
+    number: int
+    found: Recording | Reject
+    duration_s: float = 0.0
+
+    @property
+    def id(self) -> str:
+        return self.found.id
+
+
+def import_corpus(root: Path, metadata: Path, options: ImportOptions) -> stage.StageReport:
+    """Brings META/recordings.jsonl up to date: new recordings are added; changed and gone ones are reported.
+
+    With `update` those are dropped first, here and from the transcripts and rejects, so that they are imported and
+    transcribed again.
+
+    Args:
+        root: the corpus.
+        metadata: the folder for recordings.jsonl.
+        options: see ImportOptions.
+
+    Raises:
+        UsageError: no such folder, nothing in it is audio, or the rows are of another corpus.
+    """
+    started = time.monotonic()
+    root = Path(storage.require_voices(root).absolute())
+    corpus = load_corpus(options)
+    executor = make_executor(options.executor, options.workers)
+    with storage.folder_lock(metadata):
+        head = storage.read_json(metadata / layout.METADATA_JSON) or {}
+        if not options.overwrite:
+            _check_head(metadata, head, root, options.corpus)
+        if options.update and not options.overwrite:
+            drop(metadata, _compare(corpus, root, metadata))
+        results = stage.Results(metadata, STAGE, layout.RECORDINGS, key="id")
+        report = stage.StageReport(stage=STAGE)
+        changes = update.Changes()
+
+        def start() -> None:
+            if options.overwrite:
+                _clear(metadata)
+                results.load()
+            _write_head(metadata, root, options)
+
+        drafts = _drafts(corpus, root, metadata, changes, results, report, everything=options.overwrite)
+        make_worker = functools.partial(_make_worker, root)
+        stage.run_stage(results, drafts, make_worker, _Ordered(executor), report, start=start)
+        if not report.num_rows and not report.rejects:
+            nothing = f"none of its {report.num_ignored} files is audio by its extension"
+            raise UsageError(f"{storage.printable(root)}: {nothing}")
+        if storage.printable(root.resolve()) != head.get("input_audio"):
+            _write_head(metadata, root, options)
+        report.notes += changes.notes
+    report.wall_s = time.monotonic() - started
+    return report
+
+
+class _Ordered:
+    """An executor whose results come in the order of the items, so that recordings.jsonl does not depend on workers."""
+
+    def __init__(self, executor: Any) -> None:
+        self.executor, self.num_workers = executor, executor.num_workers
+
+    def map(self, make_worker: Any, items: Iterable[Any], **more: Any) -> Iterator[Any]:
+        order: list[str] = []
+        waiting: dict[str, stage.Outcome] = {}
+
+        def noted() -> Iterator[stage.Bunch]:
+            for bunch in items:
+                order.extend(item.id for item in bunch.items)
+                yield bunch
+
+        for found in self.executor.map(make_worker, noted(), **more):
+            waiting |= {outcome.item_id: outcome for outcome in found}
+            while order and order[0] in waiting:
+                yield [waiting.pop(order.pop(0))]
+
+
+def _drafts(
+    corpus: Any,
+    root: Path,
+    metadata: Path,
+    changes: update.Changes,
+    results: stage.Results,
+    report: stage.StageReport,
+    *,
+    everything: bool,
+) -> Iterator[Draft]:
+    """What is new in the corpus; fills `changes` and the counts of `report` on the way."""
+    known = storage.RowIndex(metadata / layout.RECORDINGS, "id")
+    seen = np.zeros(len(known), bool)
+    for number, found in enumerate(corpus.recordings(root)):
+        report.num_items += 1
+        place = known.find(found.id)
+        if place >= 0 and isinstance(found, Recording) and not everything:
+            report.num_resumed += 1
+            seen[place] = True
+            if not _is_current(found, known.place(place).read(Recording), root):
+                changes.changed.append(found.id)
+        elif everything or not results.is_done(found.id):
+            yield Draft(number, found)
+        else:
+            report.num_resumed += 1
+    report.num_ignored = getattr(corpus, "num_ignored", 0)
+    if not everything:
+        changes.gone += [_name(known, int(number)) for number in np.flatnonzero(~seen)]
+
+
+def _name(index: storage.RowIndex, number: int) -> str:
+    return str(index.place(number).read(dict)["id"])
+
+
+def _is_current(found: Recording, row: Recording, root: Path) -> bool:
+    """Whether a row still says what the corpus says, of the file that is there now."""
+    imported = {name: getattr(row, name) for name in FROM_HEADER}
+    if msgspec.structs.replace(found, **imported) != row:
+        return False
+    try:
+        return audio.is_same(safe_path(root, row.path), row)
+    except (OSError, audio.AudioError):
+        return False
+
+
+def _compare(corpus: Any, root: Path, metadata: Path) -> set[str]:
+    """Ids of the recordings that changed or went since they were imported."""
+    changes = update.Changes()
+    results = stage.Results(metadata, STAGE, layout.RECORDINGS, key="id")
+    nothing = stage.StageReport(stage=STAGE)
+    for _ in _drafts(corpus, root, metadata, changes, results, nothing, everything=False):
+        pass
+    return changes.ids
+
+
+def drop(metadata: Path, stale: set[str]) -> None:
+    """Rewrites transcripts, rejects and recordings without `stale` ones, and without rejects whose cause may be gone.
+
+    recordings.jsonl comes last: a kill before it leaves the recordings stale, and the next update begins again.
+    """
+
+    def is_dropped(reject: Any) -> bool:
+        recording = recording_id_of(str(reject.get("id")))
+        return reject.get("stage") == STAGE or reject.get("reason") in update.RETRIED or recording in stale
+
+    if (metadata / layout.REJECTS).exists():
+        stage.drop_rejects(metadata, is_dropped)
+    (metadata / layout.DEATHS).unlink(missing_ok=True)
+    if stale:
+        for name, key in ((layout.TRANSCRIPTS, "recording_id"), (layout.RECORDINGS, "id")):
+            path = metadata / name
+            if path.exists():
+                kept = (row for _, row in storage.read_json_lines(path) if row.get(key) not in stale)
+                storage.write_json_lines(path, kept, metadata)
+
+
+def _clear(metadata: Path) -> None:
+    """Drops what an earlier run imported and the transcripts of it."""
+    for name in (layout.TRANSCRIPTS, layout.RECORDINGS, layout.REJECTS, layout.DEATHS):
+        (metadata / name).unlink(missing_ok=True)
+
+
+def _check_head(metadata: Path, head: dict[str, Any], root: Path, corpus: str) -> None:
+    stage.check_folder(metadata, head.get("input_audio"), root)
+    recorded = head.get("corpus", "folder")
+    if head and recorded != corpus:
+        raise UsageError(f"{metadata}: imported as {recorded!r}, now {corpus!r}; {stage.OVERWRITE_ADVICE}")
+
+
+def _write_head(metadata: Path, root: Path, options: ImportOptions) -> None:
+    path = metadata / layout.METADATA_JSON
+    head = {} if options.overwrite else (storage.read_json(path) or {})
+    versions = dict(head.get("versions") or {}) | storage.versions(LIBRARIES)
+    head |= {"schema_version": storage.SCHEMA_VERSION, "input_audio": storage.printable(root.resolve())}
+    storage.write_json(path, head | {"corpus": options.corpus, "versions": versions}, metadata)
+
+
+def _make_worker(root: Path) -> Callable[[stage.Bunch], list[stage.Outcome]]:
+    return functools.partial(_import_bunch, root)
+
+
+def _import_bunch(root: Path, bunch: stage.Bunch) -> list[stage.Outcome]:
+    return [_import_one(root, draft.found) for draft in bunch.items]
+
+
+def _import_one(root: Path, found: Recording | Reject) -> stage.Outcome:
+    """Fills in what the file itself says, or a reject."""
+    if isinstance(found, Reject):
+        return stage.Outcome(item_id=found.id, rejects=(found,))
+    problem = _bad_id(found.id)
+    if problem is not None:
+        return _rejected(found.id, RejectReason.BAD_NAME, problem)
+    try:
+        path = safe_path(root, found.path)
+        if not audio.is_inside(root, path):
+            return _rejected(found.id, RejectReason.LINK_OUTSIDE, "a link that leaves the corpus; copy its target")
+        identity = audio.identify(path)
+        header = audio.probe(path, found.id)
+    except ContractError as error:
+        return _rejected(found.id, RejectReason.UNSAFE_PATH, str(error))
+    except FileNotFoundError:
+        return _rejected(found.id, RejectReason.UNREADABLE, f"{found.path}: no such file")
+    except OSError as error:
+        return _rejected(found.id, RejectReason.UNREADABLE, str(error.strerror))
+    except audio.AudioError as error:
+        return _rejected(found.id, error.reason, error.detail)
+    row = msgspec.structs.replace(
+        found,
+        sample_rate_hz=header.sample_rate_hz,
+        num_samples=header.num_samples,
+        num_channels=header.num_channels,
+        size_bytes=identity.size_bytes,
+        modified_ns=identity.modified_ns,
+        ends_sha256=identity.ends_sha256,
+    )
+    return stage.Outcome(item_id=found.id, rows=(row,))
+
+
+def _bad_id(name: str) -> str | None:
+    """Why arrays can't be named by this id; None where they can."""
+    try:
+        safe_path(Path(), name)
+    except ContractError:
+        return "not a path below the dataset"
+    if layout.is_reserved(name):
+        return "a folder in its path has a name that datasets use; rename it"
+    if is_part(name):
+        return "ends in a dash and five digits, as ids of parts do; rename it"
+    if any(len(part.encode()) > layout.MAX_ID_PART_BYTES for part in name.split("/")):
+        return f"the name has over {layout.MAX_ID_PART_BYTES} bytes, which leaves no room for its array's"
+    return None
+
+
+def _rejected(item_id: str, reason: RejectReason, detail: str) -> stage.Outcome:
+    return stage.Outcome(item_id=item_id, rejects=(Reject(id=item_id, stage=STAGE, reason=reason, detail=detail),))
+
+
+def corpus_root(input_audio: Path | None, metadata: Path) -> Path:
+    """The absolute folder that `Recording.path` is relative to: `input_audio`, or None for that of the import.
+
+    Raises:
+        UsageError: no such folder, or neither the caller nor an import says where the corpus is.
+    """
+    if input_audio is None:
+        recorded = (storage.read_json(metadata / layout.METADATA_JSON) or {}).get("input_audio")
+        if recorded is None:
+            raise UsageError(f"{metadata}: does not say where the audio is; give --input-audio")
+        input_audio = Path(recorded)
+    return storage.require_voices(input_audio).absolute()
+
+
+def require_recordings(input_audio: Path | None, metadata: Path, *, executor: str, workers: int) -> Path:
+    """Imports, where META/recordings.jsonl is missing → the folder that `Recording.path` is relative to.
+
+    Args:
+        input_audio: the corpus; None: where the import says it is.
+        metadata: the folder of recordings.jsonl.
+        executor, workers: for the import, if one is needed.
+
+    Raises:
+        UsageError: no such folder, or another one than was imported.
+    """
+    root = corpus_root(input_audio, metadata)
+    head = storage.read_json(metadata / layout.METADATA_JSON) or {}
+    stage.check_folder(metadata, head.get("input_audio"), root)
+    if not (metadata / layout.RECORDINGS).exists():
+        corpus = head.get("corpus", "folder")
+        import_corpus(root, metadata, ImportOptions(corpus=corpus, executor=executor, workers=workers))
+    return root
+
+
+def main(argv: Sequence[str] | None = None, *, prog: str = "vall-e import") -> int:
+    parser = argparse.ArgumentParser(prog=prog, description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("corpus", help="kind of corpus, like folder")
+    parser.add_argument("path", type=Path, help="where it is")
+    parser.add_argument("work", type=Path, help="folder for the results; recordings.jsonl goes into WORK/metadata")
+    config.add_options(parser, ImportOptions, without=("corpus",))
+    config.add_max_reject_ratio(parser)
+    args = parser.parse_args(argv)
+    options = config.resolve(ImportOptions, args, STAGE)
+    report = import_corpus(args.path, args.work / layout.METADATA_FOLDER, options)
+    return report.finish(args.max_reject_ratio)
+
+
+if __name__ == "__main__":
+    config.run_main(main)

@@ -1,0 +1,36 @@
+"""The corpora that can be imported, by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vall_e import config
+from vall_e.corpora.base import Corpus
+from vall_e.executor import EXECUTORS
+from vall_e.registry import Registry
+
+CORPORA = Registry("corpus", "vall_e.corpora", {"folder": "vall_e.corpora.folder:load"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportOptions:
+    """Options of the import: flags, and keys of the section `import` in a config file."""
+
+    corpus: str = config.option("folder", f"kind of corpus: {', '.join(CORPORA)}, or that of an installed package")
+    executor: str = config.option("local", "where workers run", choices=EXECUTORS)
+    workers: int = config.option(1, "processes that read headers; 0 is one per core")
+    update: bool = config.option(False, "first drop what changed, went away or was rejected, then import it again")
+    overwrite: bool = config.option(False, "start from scratch: drop what an earlier run imported")
+
+    def __post_init__(self) -> None:
+        CORPORA.check(self.corpus)
+
+
+def load_corpus(options: ImportOptions) -> Corpus:
+    """The corpus of that name.
+
+    Raises:
+        UsageError: an unknown name; the nearest known one is named. BackendError: its package can't be imported.
+    """
+    corpus: Corpus = CORPORA.load(options.corpus)(options)
+    return corpus

@@ -1,0 +1,76 @@
+"""The recognisers that can be chosen, and their options."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from vall_e import config
+from vall_e.emb.asr.base import Recogniser
+from vall_e.executor import devices
+from vall_e.registry import Registry
+
+AUTO = "auto"
+RECOGNISERS = Registry(
+    "recogniser",
+    "vall_e.recognisers",
+    {
+        "whisperx": "vall_e.emb.asr.whisperx:load",
+        "pocketsphinx": "vall_e.emb.asr.pocketsphinx:load",
+        "sidecar": "vall_e.emb.asr.given:load",
+    },
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecogniserOptions:
+    """Options of all recognisers."""
+
+    backend: tuple[str, ...] = config.option(
+        ("whisperx",),
+        f"what gives the text, a comma list tried in order: {', '.join(RECOGNISERS)} (the text that the corpus gives), "
+        "or one of an installed package",
+    )
+    model_name: str = config.option("large-v3", "whisperx: a Whisper model's name, or a folder in CTranslate2's format")
+    align_model: str = config.option(
+        AUTO, "whisperx: a Wav2Vec2 CTC folder or name for word times; auto: by language; off: no word times"
+    )
+    language: str = config.option(AUTO, "ISO 639-1 code of all recordings; auto: as the corpus says, else detected")
+    batch_size: int = config.option(16, "whisperx: speech segments of one recording that are transcribed at a time")
+    compute_type: str = config.option(
+        AUTO, "whisperx: CTranslate2's number format, like float16 or int8; auto: float16 on cuda, int8 on cpu"
+    )
+    device: str = config.option("cpu", devices.HELP)
+
+    def __post_init__(self) -> None:
+        for name in self.backend:
+            RECOGNISERS.check(name)
+        devices.check(self.device)
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size: {self.batch_size} is not 1 or more")
+        if not self.backend or len(set(self.backend)) != len(self.backend):
+            raise ValueError(f"backend: {','.join(self.backend)!r} is not a list of different recognisers")
+
+    @property
+    def resolved_compute_type(self) -> str:
+        """What `auto` stands for on this device."""
+        by_device = {devices.CPU: "int8", devices.CUDA: "float16"}
+        return by_device[devices.kind_of(self.device)] if self.compute_type == AUTO else self.compute_type
+
+    @property
+    def result_options(self) -> dict[str, Any]:
+        """The options that change the result: what a resumed run must share with the one before."""
+        values: dict[str, Any] = {"backend": list(self.backend), "language": self.language}
+        if "whisperx" in self.backend:
+            values |= {"model_name": self.model_name, "align_model": self.align_model}
+            values["compute_type"] = self.resolved_compute_type
+        return values
+
+
+def load_recognisers(options: RecogniserOptions) -> list[Recogniser]:
+    """The recognisers in the order in which they are asked.
+
+    Raises:
+        BackendError: a package or model file is missing; says which, and what fixes it.
+    """
+    return [RECOGNISERS.load(name)(options) for name in options.backend]
