@@ -359,7 +359,12 @@ def _audio_s(outcome: Outcome) -> float:
 
 
 def plural(things: Sized | int, noun: str) -> str:
-    """`1 recording`, `2 recordings`."""
+    """A number and a noun.
+
+    Example:
+        >>> plural(1, "recording"), plural(["a", "b"], "recording")
+        ('1 recording', '2 recordings')
+    """
     number = things if isinstance(things, int) else len(things)
     return f"1 {noun}" if number == 1 else f"{number:,} {noun}s"
 

@@ -260,6 +260,10 @@ def speaker_key(group: str, speaker: str) -> str:
 def utterance_id(recording_id: str, index: int | None) -> str:
     """The recording's id for a whole file (index None), else `<recording id>-<5 digits>`.
 
+    Example:
+        >>> utterance_id("en/ann/a.wav", None), utterance_id("en/ann/a.wav", 7)
+        ('en/ann/a.wav', 'en/ann/a.wav-00007')
+
     Raises:
         ContractError: an index that 5 digits can't hold.
     """
@@ -285,7 +289,12 @@ def has_audio_extension(name: str) -> bool:
 
 
 def seconds_to_samples(time_s: float, sample_rate_hz: int) -> int:
-    """The nearest sample; monotonic, so the order of times survives."""
+    """The nearest sample; monotonic, so the order of times survives.
+
+    Example:
+        >>> seconds_to_samples(0.5, 24_000)
+        12000
+    """
     return round(time_s * sample_rate_hz)
 
 

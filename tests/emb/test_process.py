@@ -21,6 +21,7 @@ from vall_e.corpora.importing import import_corpus
 from vall_e.corpora.registry import ImportOptions
 from vall_e.emb import qnt
 from vall_e.emb.process import ProcessOptions, main, process
+from vall_e.emb.similar import SimilarOptions, similar
 from vall_e.types import (
     BackendError,
     ContractError,
@@ -348,6 +349,102 @@ def test_from_scratch_it_has_another_stamp(dataset: Path, voices: Path, metadata
     assert made() == first
     process(voices, metadata, copy, options(overwrite=True))
     assert made() > first
+
+
+def test_a_call_that_fails_writes_no_head(voices: Path, metadata: Path, tmp_path: Path) -> None:
+    """`--levels 4 --workers -1` failed, and `--levels 8` was then refused."""
+    with pytest.raises(UsageError, match="--workers"):
+        process(voices, metadata, tmp_path / "data", options(levels=4, workers=-1))
+    with pytest.raises(UsageError, match="levels"):
+        process(voices, metadata, tmp_path / "data", options(levels=99))
+    assert not (tmp_path / "data" / "dataset.json").exists()
+
+
+def test_audio_damaged_behind_its_first_slices_leaves_no_arrays(demo: Path, tmp_path: Path) -> None:
+    """Arrays of the slices before the damage used to stay, named by no row and removed by nothing."""
+    root = tmp_path / "voices"
+    root.mkdir()
+    samples, rate_hz = audio.load(demo / "english" / "rms" / "interview.ogg")
+    samples = np.concatenate([samples] * 2)
+    samples[-100:] = np.nan
+    soundfile.write(root / "a.wav", samples, rate_hz, subtype="FLOAT")
+    shutil.copy(demo / "english" / "awb" / "a.mp3", root / "b.mp3")
+    segments = tuple(
+        Segment(text="some words", start_s=float(n), end_s=n + 4.5) for n in range(0, len(samples) // rate_hz - 5, 5)
+    ) + (Segment(text="the end", start_s=len(samples) / rate_hz - 3, end_s=len(samples) / rate_hz),)
+    meta = write_transcripts(tmp_path / "meta", [said("a.wav", "x", segments=segments), said("b.mp3", "fine")])
+    process(root, meta, tmp_path / "data", options())
+    assert rejects_of(tmp_path / "data") == {"a.wav": "non_finite"}
+    assert [path.name for path in (tmp_path / "data").rglob("*.npy")] == ["b.mp3.npy"]
+    assert list(rows_of(tmp_path / "data")) == ["b.mp3"]
+
+
+UPDATED = ("utterances.old.jsonl", "dataset.json", "similar.jsonl", "similar_groups.jsonl")
+UPDATED += ("utterances.jsonl", "done.jsonl")
+
+
+@pytest.mark.parametrize("stop_before", UPDATED)
+def test_an_update_stopped_before_any_file_is_taken_up(
+    dataset: Path, voices: Path, metadata: Path, tmp_path: Path, stop_before: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy, meta = tmp_path / "dataset", tmp_path / "metadata"
+    shutil.copytree(dataset, copy)
+    shutil.copytree(metadata, meta)
+    lists = SimilarOptions(similarity_backend="codes", executor="serial")
+    similar(copy, lists)
+    transcripts = list(storage.read_rows(metadata / "transcripts.jsonl", Transcript))
+    (meta / "transcripts.jsonl").unlink()
+    other = [said(row.recording_id, "new") if "rms" in row.recording_id else row for row in transcripts]
+    write_transcripts(meta, other)
+    replace = os.replace
+
+    def killed(source: str, target: Path) -> None:
+        if Path(target).name == stop_before:
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        process(voices, meta, copy, options(update=True))
+    monkeypatch.undo()
+    assert process(voices, meta, copy, options(update=True)).warnings == ()
+    process(voices, meta, tmp_path / "scratch", options())
+    assert rows_of(copy) == rows_of(tmp_path / "scratch")
+    arrays, expected = (
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.npy")}
+        for folder in (copy, tmp_path / "scratch")
+    )
+    assert arrays == expected
+    similar(copy, lists)
+    similar(tmp_path / "scratch", lists)
+    assert sorted((copy / "similar.jsonl").read_text().splitlines()) == sorted(
+        (tmp_path / "scratch" / "similar.jsonl").read_text().splitlines()
+    )
+
+
+def test_a_dataset_of_version_1_is_resumed(dataset: Path, voices: Path, metadata: Path, tmp_path: Path) -> None:
+    """Made by the version before: no recordings.jsonl, no done.jsonl, no scores; transcripts known by their bytes."""
+    copy, meta = tmp_path / "dataset", tmp_path / "metadata"
+    shutil.copytree(dataset, copy)
+    meta.mkdir()
+    shutil.copy(metadata / "transcripts.jsonl", meta)
+    (copy / "done.jsonl").unlink()
+    rows = [row for _, row in storage.read_json_lines(copy / "utterances.jsonl")]
+    old = [{key: value for key, value in row.items() if key != "scores"} for row in rows]
+    storage.write_json_lines(copy / "utterances.jsonl", old, copy)
+    head = json.loads((copy / "dataset.json").read_text())
+    num_bytes, sha256 = storage.prefix_hash(meta / "transcripts.jsonl")
+    config = {key: value for key, value in head["config"].items() if key != "gates"}
+    head = {key: head[key] for key in ("made", "codec", "versions", "counts")} | {"config": config, "schema_version": 1}
+    head |= {"transcripts": {"bytes": num_bytes, "sha256": sha256}}
+    (copy / "dataset.json").write_text(json.dumps(head))
+    report = process(voices, meta, copy, options())
+    assert report.num_resumed == report.num_items and report.warnings == ()
+    assert (copy / "done.jsonl").exists() and (meta / "recordings.jsonl").exists()
+    head["transcripts"]["sha256"] = "0" * 64
+    (copy / "dataset.json").write_text(json.dumps(head))
+    with pytest.raises(UsageError, match="recreated"):
+        process(voices, meta, copy, options())
 
 
 def test_a_recording_twice_is_refused(tmp_path: Path, voices: Path) -> None:

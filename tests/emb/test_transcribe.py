@@ -209,6 +209,7 @@ def test_exit_status(voices: Path, tmp_path: Path) -> None:
         (["--backend=sidecars"], "did you mean 'sidecar'"),
         (["--backend=sidecar,sidecar"], "not a list of different recognisers"),
         (["--language=English"], "ISO 639-1"),
+        (["--language=xx"], "ISO 639-1"),
         (["--batch-size=0"], "batch_size"),
         (["--workers=-1"], "--workers"),
         (["--model-name=tiny"], "--model-name"),

@@ -142,7 +142,12 @@ def iter_slices(path: Path, slices: Sequence[tuple[int, int]]) -> Iterator[np.nd
 
 
 def resampled_length(num_samples: int, from_hz: int, to_hz: int) -> int:
-    """Samples that `resample` gives: ceil(n · to / from), in whole numbers."""
+    """Samples that `resample` returns: ceil(n · to / from), in whole numbers.
+
+    Example:
+        >>> resampled_length(44_101, 44_100, 24_000)
+        24001
+    """
     return -(-num_samples * to_hz // from_hz)
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from vall_e.corpora.importing import corpus_root, import_corpus
 from vall_e.corpora.registry import ImportOptions
 from vall_e.emb.asr.base import Recogniser
 from vall_e.emb.asr.registry import AUTO, RecogniserOptions, load_recognisers
+from vall_e.emb.text.languages import is_known
 from vall_e.executor import EXECUTORS, make_executor
 from vall_e.types import ContractError, NoTranscript, Recording, Reject, RejectReason, Transcript, safe_path
 
@@ -39,14 +39,8 @@ class TranscribeOptions(RecogniserOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.language != AUTO and language_code(self.language) != self.language:
+        if self.language != AUTO and not is_known(self.language):
             raise ValueError(f"language: {self.language!r} is not a code of ISO 639-1 like 'en', nor 'auto'")
-
-
-def language_code(text: str) -> str | None:
-    """The ISO 639 code in `en`, `EN` or `en-GB`; None where the text is something else."""
-    match = re.fullmatch("([a-z]{2,3})([-_][a-z0-9]{2,8})*", text.strip().lower())
-    return match[1] if match else None
 
 
 class Worker:

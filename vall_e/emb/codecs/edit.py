@@ -10,7 +10,13 @@ from vall_e.emb.codecs.base import Codec, decode, encode
 
 
 def trim(x: np.ndarray, length: int, *, seed: int | None = None) -> np.ndarray:
-    """`length` frames or samples from the start, or from a place drawn with `seed`; all of a shorter one."""
+    """`length` frames or samples from the start, or from a place drawn with `seed`; all of a shorter one.
+
+    Example:
+        >>> trim(np.arange(6).reshape(2, 3), 2)
+        array([[0, 1],
+               [3, 4]])
+    """
     if length < 0:
         raise ValueError(f"length {length} is negative")
     spare = max(0, x.shape[-1] - length)
@@ -19,14 +25,24 @@ def trim(x: np.ndarray, length: int, *, seed: int | None = None) -> np.ndarray:
 
 
 def concat(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """One after the other; all of the same number of levels."""
+    """One after the other; all of the same number of levels.
+
+    Example:
+        >>> concat([np.array([[1, 2]]), np.array([[3]])])
+        array([[1, 2, 3]])
+    """
     if len({part.shape[:-1] for part in parts}) != 1:
         raise ValueError(f"can't concatenate shapes {[part.shape for part in parts]}")
     return np.concatenate(parts, axis=-1)
 
 
 def repeat_extend(x: np.ndarray, length: int) -> np.ndarray:
-    """Repeated from its start until it is exactly `length` long."""
+    """Repeated from its start until it is exactly `length` long.
+
+    Example:
+        >>> repeat_extend(np.array([1, 2, 3]), 5)
+        array([1, 2, 3, 1, 2])
+    """
     if x.shape[-1] == 0:
         raise ValueError("can't extend an empty array by repeating it")
     return np.take(x, np.arange(length), axis=-1, mode="wrap")

@@ -127,7 +127,9 @@ def load_clips(folder: Path, options: QualityOptions) -> list[tuple[np.ndarray, 
     """
     found = [(path.name, path) for path in audio_files.find_files(folder)]
     clips: list[tuple[np.ndarray, int]] = []
-    for recording_id, path in found[:: max(1, len(found) // max(1, options.max_clips))][: options.max_clips]:
+    number = min(len(found), options.max_clips)
+    for index in np.linspace(0, len(found) - 1, number).round().astype(int) if number else ():
+        recording_id, path = found[index]
         try:
             recording = audio_files.probe(path, recording_id)
             rate_hz = recording.sample_rate_hz

@@ -46,7 +46,12 @@ class CodecOptions:
 
 
 def load_codec(options: CodecOptions) -> Codec:
-    """The codec, ready: one of REGISTRY, else one that an installed package offers.
+    """The codec, ready: one of CODECS, else one that an installed package offers.
+
+    Example:
+        >>> codec = load_codec(CodecOptions(audio_backend="tiny"))
+        >>> codec.spec.sample_rate_hz, codec.spec.hop_samples
+        (24000, 320)
 
     Raises:
         BackendError: its package or weights are missing or do not fit. UsageError: an unknown name, or a number of

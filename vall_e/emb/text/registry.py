@@ -31,6 +31,10 @@ class G2pOptions:
 def load_phonemizer(options: G2pOptions) -> Phonemizer:
     """The phonemizer of that name.
 
+    Example:
+        >>> load_phonemizer(G2pOptions()).phonemize(["Hello, world!"], "en")
+        ['həlˈoʊ, wˈɜːld!']
+
     Raises:
         BackendError: the back end's library or program is missing.
     """
