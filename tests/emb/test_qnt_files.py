@@ -297,7 +297,6 @@ from vall_e.types import CodecSpec
 
 class Loudness:
     '''A frame is how loud 20 ms are; looks at a second at a time.'''
-    causal = True
     spec = CodecSpec(name="loudness", weights_sha256="0" * 64, sample_rate_hz=24_000, hop_samples=480, num_levels=1,
                      codebook_size=256)
     def encode(self, audio):

@@ -34,12 +34,9 @@ from vall_e.types import BackendError, CodecSpec, ContractError, UsageError
 
 @runtime_checkable
 class Codec(Protocol):
-    """`encode` of a list equals encoding each alone. `causal`: right padding changes no code before it, so unequal
-    lengths may share a batch; otherwise only equal lengths may. ValueError: codes or scales of a number that it can't
-    have made."""
+    """`encode` of a list equals encoding each alone. ValueError: codes or scales in numbers that it can't have made."""
 
     spec: CodecSpec
-    causal: bool
 
     def encode(self, audio: Sequence[np.ndarray]) -> list[np.ndarray]:
         """float32 [n] (of a stereo codec also [2,n]) at `spec.sample_rate_hz` → uint16 [K, spec.num_frames(n)] each."""
