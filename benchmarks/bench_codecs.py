@@ -1,4 +1,4 @@
-"""Every codec against its own package: speed, exactness, what the quantiser costs.
+"""Every codec against its own package: speed and exactness.
 
     python benchmarks/bench_codecs.py [--quick] [--speed] [--threads 2] [--codecs encodec,dac] [--markdown]
 
@@ -23,7 +23,7 @@ from typing import Any
 import codec_cases
 import numpy as np
 import torch
-from codec_cases import REPOSITORY, Case, Levels, Package
+from codec_cases import REPOSITORY, Case, Package
 from codec_report import Found, line, machine, markdown
 from torch import Tensor, nn
 
@@ -31,7 +31,6 @@ from vall_e import audio
 from vall_e.emb.qnt import Codec
 
 CLOCK: Callable[[], float] = time.perf_counter
-ALIKE = 1e-9  # relative: what float64 can't tell apart
 LOW_PRECISION_S = 0.8  # a CPU takes a hundred times as long in float16
 
 
@@ -71,35 +70,6 @@ def speed(works: Mapping[str, Callable[[], object]], turns: int, seconds: float)
     return found
 
 
-@contextlib.contextmanager
-def watched(owner: Any, clock: bool = False) -> Iterator[list[Any]]:
-    """What each call of `owner.quantize` takes: its frames [N,D], or with `clock` its time in seconds."""
-    real, seen = owner.quantize, []
-
-    def quantize(*args: Any) -> Any:
-        start = CLOCK()
-        codes = real(*args)
-        seen.append(CLOCK() - start if clock else args[0].clone())
-        return codes
-
-    owner.quantize = quantize
-    try:
-        yield seen
-    finally:
-        owner.quantize = real
-
-
-def quantizer_share(case: Case, codec: Codec, items: Sequence[np.ndarray]) -> float:
-    """Time inside the quantiser as a share of one `encode`; the median of three."""
-    shares = []
-    for _ in range(3):
-        with watched(case.quantizer(codec), clock=True) as times:
-            start = CLOCK()
-            codec.encode(items)
-            shares.append(sum(times) / (CLOCK() - start))
-    return float(np.median(shares))
-
-
 def differ(some: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> float:
     return sum(int((a != b).sum()) for a, b in zip(some, other, strict=True)) / sum(a.size for a in some)
 
@@ -117,26 +87,6 @@ def off_rms(some: np.ndarray, other: np.ndarray) -> float:
     """Root mean square of the difference as a share of the other's."""
     n = min(some.shape[-1], other.shape[-1])
     return float(np.linalg.norm(some[..., :n] - other[..., :n]) / np.linalg.norm(other[..., :n]))
-
-
-def nearer(levels: Levels, latents: Tensor, ours: np.ndarray, theirs: np.ndarray) -> tuple[int, int]:
-    """(frames where ours is nearer or equal, frames whose codes differ), at the first level where a frame's differ.
-
-    What is left at a level is computed in float64 from the latents [N,D] of ours; up to there both took the same path.
-    """
-    rest, together = latents.double(), torch.ones(len(latents), dtype=torch.bool)
-    good = total = 0
-    chosen = (torch.from_numpy(codes.astype(np.int64)) for codes in (ours, theirs))
-    for level, (one, other) in enumerate(zip(*chosen, strict=True)):
-        split = together & (one != other)
-        total += int(split.sum())
-        if split.any():
-            distances = levels.distances(level, rest[split])
-            near, far = (distances.gather(1, codes[split][:, None]) for codes in (one, other))
-            good += int((near <= far * (1 + ALIKE)).sum())
-        together &= one == other
-        rest = levels.after(level, rest, one)
-    return good, total
 
 
 @contextlib.contextmanager
@@ -208,19 +158,13 @@ def in_float64(case: Case, codec: Codec, package: Package | None, item: np.ndarr
 
 def exactness(case: Case, codec: Codec, package: Package | None, items: list[np.ndarray], found: Found) -> None:
     """Everything about the codes but what concerns lower precision."""
-    together, alone, latents = codec.encode(items), [], []
-    for item, codes in zip(items, together, strict=True):
-        with watched(case.quantizer(codec)) as seen:
-            alone.append(codec.encode([item])[0])
-        latents.append(torch.cat(seen)[: codes.shape[1]])
+    together, alone = codec.encode(items), [codec.encode([item])[0] for item in items]
     found.batch = differ(together, alone)
     found.entries = len(np.unique(np.concatenate([codes[0] for codes in alone])))
     if package is not None and package.encode is not None:
         with torch.no_grad():
             theirs = [package.encode(item) for item in items]
-            found.package, levels = differ(alone, theirs), case.levels(codec)
-            counts = [nearer(levels, *parts) for parts in zip(latents, alone, theirs, strict=True)]
-        found.nearer = (sum(good for good, _ in counts), sum(total for _, total in counts))
+        found.package = differ(alone, theirs)
     exact = in_float64(case, codec, package, items[-2])
     if exact is not None:
         found.exact = differ(alone[-2:-1], [exact])
@@ -241,7 +185,6 @@ def on_cpu(case: Case, codec: Codec, items: list[np.ndarray], turns: int, piece_
         works |= {"alone": lambda: [codec.encode([item]) for item in items], "list": lambda: codec.encode(items)}
         if case.encodes:
             found.encode = speed(works, turns, seconds)
-            found.quantizer = quantizer_share(case, codec, items)
         works = {"package": lambda: [package.decode(item) for item in codes]} if package is not None else {}
         works |= {"alone": lambda: [codec.decode([item]) for item in codes], "list": lambda: codec.decode(codes)}
         found.decode = speed(works, turns, seconds)

@@ -22,8 +22,6 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from unittest import mock
 
 import numpy as np
 import soundfile
@@ -92,8 +90,9 @@ def weights(name: str, folder: Path, sound: np.ndarray, *, full: bool) -> Path |
 def at_once(name: str, options: qnt.CodecOptions) -> Callable[[np.ndarray], np.ndarray] | None:
     """Codes of a whole recording by one pass over all of it; None where there is no such thing."""
     if name == "encodec":
-        encodec: Any = qnt.load_codec(options)
-        encodec._encoder._segment = 1 << 40
+        from vall_e.emb.codecs.encodec import EncodecCodec
+
+        encodec = EncodecCodec(weights=options.weights, piece_s=ENDLESS_S)
         return lambda samples: encodec.encode([samples])[0]
     if name == "dac_16khz":
         from vall_e.emb.codecs.dac import DacCodec
@@ -106,13 +105,10 @@ def at_once(name: str, options: qnt.CodecOptions) -> Callable[[np.ndarray], np.n
         tiny = TinyCodec(window_s=ENDLESS_S)
         return lambda samples: tiny.encode([samples])[0]
     if name == "funcodec":
-        codec = qnt.load_codec(options)
+        from vall_e.emb.codecs.funcodec import FuncodecCodec
 
-        def encode(samples: np.ndarray) -> np.ndarray:
-            with mock.patch("vall_e.emb.codecs.funcodec.WHOLE_S", ENDLESS_S):
-                return codec.encode([samples])[0]
-
-        return encode
+        funcodec = FuncodecCodec(weights=options.weights, num_levels=options.levels, at_once_s=ENDLESS_S)
+        return lambda samples: funcodec.encode([samples])[0]
     return None  # vocos is encodec to encode, encodec_48khz codes each second on its own
 
 

@@ -7,15 +7,13 @@ the tests), sizes as published. `tiny` is the one that ships, and has no package
 from __future__ import annotations
 
 import contextlib
-import copy
 import functools
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
-from unittest import mock
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,12 +26,11 @@ import codec_models  # type: ignore[import-not-found]  # noqa: E402  (beside the
 import funcodec_models  # type: ignore[import-not-found]  # noqa: E402
 
 from vall_e import audio  # noqa: E402
-from vall_e.emb.codecs import rvq, tiny  # noqa: E402
 from vall_e.emb.codecs.dac import PUBLISHED, DacCodec  # noqa: E402
 from vall_e.emb.codecs.encodec import EncodecCodec  # noqa: E402
 from vall_e.emb.codecs.encodec_48khz import Encodec48Codec, chunk_frames  # noqa: E402
 from vall_e.emb.codecs.funcodec import FuncodecCodec  # noqa: E402
-from vall_e.emb.codecs.tiny import TinyCodec  # noqa: E402
+from vall_e.emb.codecs.tiny import WEIGHTS, TinyCodec, load_model  # noqa: E402
 from vall_e.emb.codecs.vocos import VocosCodec  # noqa: E402
 from vall_e.emb.qnt import Codec  # noqa: E402
 
@@ -57,18 +54,6 @@ class Package:
     encode: Callable[[np.ndarray], np.ndarray] | None = None  # float32 [n] → codes [K,T]
 
 
-class Levels(Protocol):
-    """A residual quantiser in float64, written the plain way."""
-
-    def distances(self, level: int, rest: Tensor) -> Tensor:
-        """What is left [N,D] → squared distances [N,C] to the level's entries."""
-        ...
-
-    def after(self, level: int, rest: Tensor, indices: Tensor) -> Tensor:
-        """What is left [N,D] once the level has coded it as `indices` [N]."""
-        ...
-
-
 @dataclass
 class Case:
     name: str
@@ -77,39 +62,7 @@ class Case:
     encodes: bool = True  # False: its codes are another codec's
     dtypes: tuple[str, ...] = ("float32", "bfloat16", "float16")
     pieces: tuple[Callable[[], Codec], Callable[[], Codec]] | None = None  # in pieces, and at once
-    levels: Callable[[Any], Levels] = lambda codec: Entries(codec._codebooks)
-    quantizer: Callable[[Any], Any] = lambda codec: rvq  # what `quantize` is looked up in at each call
     reference: Callable[[Any], Callable[[np.ndarray], np.ndarray] | None] = lambda codec: None  # float64, no package
-
-
-class Entries:
-    """Entries [K,C,D] in the latents' own space."""
-
-    def __init__(self, codebooks: Tensor) -> None:
-        self._codebooks = codebooks.double()
-
-    def distances(self, level: int, rest: Tensor) -> Tensor:
-        return torch.cdist(rest, self._codebooks[level], compute_mode="donot_use_mm_for_euclid_dist").square()
-
-    def after(self, level: int, rest: Tensor, indices: Tensor) -> Tensor:
-        return rest - self._codebooks[level][indices]
-
-
-class Angles:
-    """DAC's: a level projects what is left and compares by angle. `levels` are the package's modules, in float64."""
-
-    def __init__(self, levels: Sequence[Any]) -> None:
-        self._levels = levels
-
-    def distances(self, level: int, rest: Tensor) -> Tensor:
-        inner = nn.functional.normalize(self._levels[level].in_proj(rest.T[None])[0].T)
-        entries = nn.functional.normalize(self._levels[level].codebook.weight)
-        return torch.cdist(inner, entries, compute_mode="donot_use_mm_for_euclid_dist").square()
-
-    def after(self, level: int, rest: Tensor, indices: Tensor) -> Tensor:
-        entries = self._levels[level].codebook.weight[indices]
-        projected: Tensor = self._levels[level].out_proj(entries.T[None])[0].T
-        return rest - projected
 
 
 def cases(name: str, folder: Path, sound: np.ndarray, stack: contextlib.ExitStack) -> list[Case]:
@@ -171,13 +124,8 @@ def _encodec_weights(folder: Path, sound: np.ndarray, kind: str) -> Path:
 def encodec_case(folder: Path, sound: np.ndarray) -> Case:
     path = _encodec_weights(folder, sound, "24khz")
 
-    def make(segment: int | None = None, **place: Any) -> Codec:
-        codec = EncodecCodec(weights=path, **place)
-        if segment is not None:
-            codec._encoder._segment = codec._decoder._segment = segment
-        return codec
-
-    pieces = (make, functools.partial(make, segment=1 << 30))
+    make = functools.partial(EncodecCodec, weights=path)
+    pieces = (make, functools.partial(make, piece_s=WHOLE_S))
     return Case("encodec", make, functools.partial(_encodec_package, path, "24khz"), pieces=pieces)
 
 
@@ -251,21 +199,7 @@ def dac_case(folder: Path, sound: np.ndarray, name: str) -> Case:
         make,
         package,
         pieces=(pieces[0], pieces[1]),
-        levels=lambda codec: Angles(load().double().quantizer.quantizers),
-        quantizer=lambda codec: codec._codebooks,
     )
-
-
-class _FuncodecInWindows(FuncodecCodec):
-    """As the codec treats what is longer than `WHOLE_S`."""
-
-    def encode(self, audio: Sequence[np.ndarray]) -> list[np.ndarray]:
-        with mock.patch.multiple("vall_e.emb.codecs.funcodec", WHOLE_S=0.5, WINDOW_S=WINDOW_S):
-            return super().encode(audio)
-
-    def decode(self, codes: Sequence[np.ndarray], scales: Sequence[np.ndarray] | None = None) -> list[np.ndarray]:
-        with mock.patch.multiple("vall_e.emb.codecs.funcodec", WHOLE_S=0.5, WINDOW_S=WINDOW_S):
-            return super().decode(codes, scales)
 
 
 def funcodec_cases(folder: Path, sound_16khz: np.ndarray, stack: contextlib.ExitStack) -> list[Case]:
@@ -287,7 +221,7 @@ def funcodec_cases(folder: Path, sound_16khz: np.ndarray, stack: contextlib.Exit
     for name, kind in FUNCODEC_KINDS.items():
         weights = funcodec_models.save(folder / kind, kind, sound_16khz[: 16_000 * 6], full_size=True)
         make = functools.partial(FuncodecCodec, weights=weights, num_levels=LEVELS)
-        pieces = (functools.partial(_FuncodecInWindows, weights=weights, num_levels=LEVELS), make)
+        pieces = (functools.partial(make, at_once_s=0.5, window_s=WINDOW_S), make)
         made.append(Case(f"funcodec {name}", make, functools.partial(package, weights), pieces=pieces))
     return made
 
@@ -316,14 +250,14 @@ def tiny_case() -> Case:
     pieces = tuple(functools.partial(TinyCodec, window_s=seconds) for seconds in (WINDOW_S, WHOLE_S))
 
     def reference(codec: TinyCodec) -> Callable[[np.ndarray], np.ndarray]:
-        model, levels = copy.deepcopy(codec._model).double(), Entries(codec._model.codebooks[:LEVELS])
+        model, codebooks = load_model(WEIGHTS).double(), torch.from_numpy(codec.codebooks).double()
 
         def encode(samples: np.ndarray) -> np.ndarray:
             padded = np.pad(samples, (0, -len(samples) % codec.spec.hop_samples))
             rest, codes = model.latents(torch.from_numpy(padded)[None].double())[0], []
-            for level in range(LEVELS):
-                codes.append(levels.distances(level, rest).argmin(1))
-                rest = levels.after(level, rest, codes[-1])
+            for codebook in codebooks:
+                codes.append(torch.cdist(rest, codebook, compute_mode="donot_use_mm_for_euclid_dist").argmin(1))
+                rest = rest - codebook[codes[-1]]
             return torch.stack(codes).numpy()
 
         return encode
@@ -333,7 +267,5 @@ def tiny_case() -> Case:
         TinyCodec,
         dtypes=("float32",),
         pieces=(pieces[0], pieces[1]),
-        levels=lambda codec: Entries(codec._model.codebooks),
-        quantizer=lambda codec: tiny,
         reference=reference,
     )

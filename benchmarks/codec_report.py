@@ -18,12 +18,10 @@ class Found:
     name: str
     encode: dict[str, float] = field(default_factory=dict)  # see `speed`
     decode: dict[str, float] = field(default_factory=dict)
-    quantizer: float = np.nan
     entries: float = np.nan  # in use at the first level
     batch: float = np.nan  # these are shares of codes that differ
     pieces: float = np.nan
     package: float = np.nan
-    nearer: tuple[int, int] = (0, 0)  # of the frames whose codes differ from the package's
     exact: float = np.nan  # ours from those of the network in float64
     package_exact: float = np.nan
     sound: float = np.nan  # audio against the package's, as a share of its peak
@@ -41,14 +39,11 @@ def line(found: Found) -> str:
                 f"(by turn {figures['low']:.2f}–{figures['high']:.2f}), one by one {figures['package/alone']:.2f}"
             )
     if found.encode:
-        parts.append(f"quantiser {found.quantizer:.1%}")
         shares = {"batch/alone": found.batch, "pieces/whole": found.pieces, "package": found.package}
         shares |= {"float64": found.exact, "package/float64": found.package_exact}
         known = [f"{name} {value:.4%}" for name, value in shares.items() if not np.isnan(value)]
         if known:
             parts.append(f"codes that differ: {', '.join(known)}; entries in use at level 1: {found.entries:.0f}")
-        if found.nearer[1]:
-            parts.append(f"of the frames whose codes differ from the package's, nearer or equal: {_of(found.nearer)}")
     if not np.isnan(found.sound):
         parts.append(f"decoded audio off the package's by {found.sound:.1e} of its peak")
     for dtype, figures in found.low.items():
@@ -56,10 +51,6 @@ def line(found: Found) -> str:
         known += [f"in {figures['time']:.2f} × its time"] if "time" in figures else []
         parts.append(f"{dtype} off float32: {', '.join(known)}")
     return f"{found.name}\n  " + "\n  ".join(parts)
-
-
-def _of(counts: tuple[int, int]) -> str:
-    return f"{counts[0]} of {counts[1]}" if counts[1] else "–"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -76,7 +67,7 @@ def ratio(figures: Mapping[str, float], key: str) -> str:
 
 def markdown(all_found: Sequence[Found], *, speed_only: bool) -> str:
     """The tables of docs/codecs.md, or the first of them."""
-    head = ["codec", "encode: real time ×", "÷ package", "one by one", "quantiser"]
+    head = ["codec", "encode: real time ×", "÷ package", "one by one"]
     fast = table(
         [*head, "decode: real time ×", "÷ package", "one by one"],
         [
@@ -84,7 +75,6 @@ def markdown(all_found: Sequence[Found], *, speed_only: bool) -> str:
                 f"`{found.name}`",
                 f"{found.encode['list']:.3f}" if found.encode else "–",
                 *(ratio(found.encode, f"package/{way}") for way in ("list", "alone")),
-                share(found.quantizer),
                 f"{found.decode['list']:.3f}",
                 *(ratio(found.decode, f"package/{way}") for way in ("list", "alone")),
             ]
@@ -95,14 +85,13 @@ def markdown(all_found: Sequence[Found], *, speed_only: bool) -> str:
         return fast
     lows = [[f"{share(f.low[d]['level 1'])} / {share(f.low[d]['all'])}" if "all" in f.low.get(d, {}) else "–"
              for d in ("bfloat16", "float16")] for f in all_found]  # fmt: skip
-    head = ["codec", "batch / alone", "pieces / whole", "package", "nearer or equal", "float64: ours", "package"]
+    head = ["codec", "batch / alone", "pieces / whole", "package", "float64: ours", "package"]
     exact = table(
         [*head, "bfloat16: level 1 / all", "float16", "decoded"],
         [
             [
                 f"`{found.name}`",
                 *(share(value) for value in (found.batch, found.pieces, found.package)),
-                _of(found.nearer),
                 *(share(value) for value in (found.exact, found.package_exact)),
                 *low,
                 "–" if np.isnan(found.sound) else f"{found.sound:.0e}" if found.sound else "0",

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 import yaml
 
-from vall_e.emb.codecs import funcodec_net as build
+from vall_e.emb.codecs import funcodec_weights
 from vall_e.emb.codecs.funcodec import FuncodecCodec
 from vall_e.emb.codecs.funcodec_config import read_config
 
@@ -82,8 +82,11 @@ def save(folder: Path, kind: str, speech_16khz: np.ndarray, *, full_size: bool =
     model = read_config(folder / "config.yaml")
     torch.manual_seed(0)
     state: dict[str, torch.Tensor] = {"discriminator.left.out": torch.zeros(3)}
-    for name, net in (("encoder", build.encoder(model.encoder)), ("decoder", build.decoder(model.decoder))):
-        state |= _named(name, net, has_weight_norm=model.encoder.norm == "weight_norm")
+    for name, build, part in (
+        ("encoder", funcodec_weights.build_encoder, model.encoder),
+        ("decoder", funcodec_weights.build_decoder, model.decoder),
+    ):
+        state |= _named(name, build(part))
     if model.projected:
         width = model.encoder.dimension
         layers = torch.nn.Linear(width, model.code_dim), torch.nn.Linear(model.code_dim, width)
@@ -99,26 +102,17 @@ def save(folder: Path, kind: str, speech_16khz: np.ndarray, *, full_size: bool =
     return folder
 
 
-def _named(name: str, net: torch.nn.ModuleList, *, has_weight_norm: bool) -> dict[str, torch.Tensor]:
-    """Parameters under the package's names: three modules nest where this package has one."""
-    names = {build.Conv: "conv", build.ConvTranspose: "convtr"}
-    inner = {place: names[type(layer)] for place, layer in net.named_modules() if type(layer) in names}
+def _named(name: str, net: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Parameters under the package's names, which are those of the package `encodec`."""
     generator = torch.Generator().manual_seed(1)
     state = {}
     for key, value in net.state_dict().items():
-        place, part, leaf = f".{key}".rsplit(".", 2)
-        kind = inner.get(place[1:], "")
-        prefix = f"{name}.model{place}"
-        if part == "norm":  # away from 1 and 0, which would hide a mistake
+        if ".norm." in key:  # away from 1 and 0, which would hide a mistake
             spread = torch.randn(value.shape, generator=generator)
-            state[f"{prefix}.{kind}.norm.{leaf}"] = 1 + 0.3 * spread if leaf == "weight" else 0.2 * spread
-        elif kind and leaf == "weight" and has_weight_norm:  # strong, lest all sounds come out alike
-            length = value.flatten(1).norm(dim=1).view(-1, *[1] * (value.ndim - 1))
-            state |= {f"{prefix}.{kind}.{kind}.weight_g": 1.6 * length, f"{prefix}.{kind}.{kind}.weight_v": 3 * value}
-        elif kind:
-            state[f"{prefix}.{kind}.{kind}.{leaf}"] = value
-        else:
-            state[f"{prefix}.{part}.{leaf}"] = value
+            value = 1 + 0.3 * spread if key.endswith("weight") else 0.2 * spread
+        elif key.endswith("weight_g"):  # strong, lest all sounds come out alike
+            value = 1.6 * value
+        state[f"{name}.{key}"] = value
     return state
 
 
@@ -126,7 +120,7 @@ def _fitted(codec: FuncodecCodec, code_range: float | None, shape: tuple[int, ..
     """Codebooks [K,C,D] that spread as what the levels before them left over."""
     generator = torch.Generator().manual_seed(2)
     with torch.inference_mode():
-        rest = torch.cat(codec._frames(codec._chunks(speech)))
+        rest = torch.cat(codec._frames(codec._chunks(speech))).float()
         rest = torch.nn.functional.linear(rest, *codec._maps[0]) if codec._maps else rest
         rest = rest if code_range is None else torch.tanh(rest) * code_range
         books = []

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import codec_models
 import numpy as np
 import pytest
 import torch
@@ -63,10 +62,10 @@ def test_codes_and_sound_are_the_packages(name: str, weights: Path, package: Any
 def test_the_entry_is_the_nearest_by_angle(name: str, weights: Path, package: Any, demo_speech: np.ndarray) -> None:
     """Level by level in float64, on what our own codes leave over: no entry is nearer than the one chosen."""
     codec = DacCodec(name=name, weights=weights, num_levels=9)
+    audio = demo_speech[: codec.spec.hop_samples * 40]
+    codes = torch.from_numpy(codec.encode([audio])[0].astype(np.int64))
     with torch.inference_mode():
-        rest = codec._encoder(codec._tensor(demo_speech[None, : codec.spec.hop_samples * 40]))[0]
-        codes = codec._codebooks.quantize(rest)
-        rest = rest.T[None].double()
+        rest = package.encoder(torch.from_numpy(audio)[None, None]).double()
         for level, chosen in zip(package.quantizer.quantizers, codes, strict=True):
             level = level.double()
             inner = torch.nn.functional.normalize(level.in_proj(rest)[0].T)
@@ -77,24 +76,31 @@ def test_the_entry_is_the_nearest_by_angle(name: str, weights: Path, package: An
             level.float()
 
 
-def test_windows_and_company_change_nothing(name: str, weights: Path, demo_speech: np.ndarray) -> None:
+def test_windows_and_other_items_change_nothing(name: str, weights: Path, demo_speech: np.ndarray) -> None:
     whole = DacCodec(name=name, weights=weights, window_s=60.0)
     cut = DacCodec(name=name, weights=weights, window_s=0.21)
     audio = demo_speech[: 3 * whole.spec.sample_rate_hz + 11]
     (codes,) = whole.encode([audio])
     assert (cut.encode([audio])[0] != codes).mean() <= 0.001
     (sound,) = whole.decode([codes])
-    np.testing.assert_allclose(cut.decode([codes])[0], sound, atol=1e-5 * np.abs(sound).max())
-    together = cut.encode([audio, *pieces(demo_speech)])
-    assert all(
-        np.array_equal(cut.encode([item])[0], alone)
-        for item, alone in zip([audio, *pieces(demo_speech)], together, strict=True)
-    )
-    cut._batch = 8  # as on an accelerator: windows of one length side by side
-    side_by_side = cut.encode([audio, *pieces(demo_speech)])
-    differ = sum(int((a != b).sum()) for a, b in zip(together, side_by_side, strict=True))
-    assert differ <= 0.001 * sum(item.size for item in together)
-    np.testing.assert_allclose(cut.decode([codes])[0], sound, atol=1e-5 * np.abs(sound).max())
+    np.testing.assert_allclose(cut.decode([codes])[0], sound, atol=1e-4 * np.abs(sound).max())
+    items = [audio, *pieces(demo_speech)]
+    for item, together in zip(items, cut.encode(items), strict=True):
+        np.testing.assert_array_equal(cut.encode([item])[0], together)
+
+
+def test_the_code_space_of_its_levels(weights: Path, name: str, demo_speech: np.ndarray) -> None:
+    """Latents are the sum of the entries, and quantising what a level left finds the codes of the levels after it."""
+    codec = DacCodec(name=name, weights=weights, num_levels=4)
+    (codes,) = codec.encode([demo_speech[:9_000]])
+    latents = codec.dequantize(codes)
+    entries = sum(book[own] for book, own in zip(codec.codebooks, codes, strict=True))
+    np.testing.assert_allclose(latents, entries, atol=1e-5 * np.abs(latents).max())
+    first = codec.quantize(latents)
+    rest = latents - codec.dequantize(first[:2])
+    np.testing.assert_array_equal(codec.quantize(rest, 2), first[2:])
+    parts = codec.dequantize(first[:2]) + codec.dequantize(first[2:], 2)
+    np.testing.assert_allclose(parts, codec.dequantize(first), atol=1e-5 * np.abs(latents).max())
 
 
 def test_chunks_are_those_of_compress(name: str, weights: Path, package: Any, demo_speech: np.ndarray) -> None:
@@ -119,6 +125,7 @@ def test_chunks_are_those_of_compress(name: str, weights: Path, package: Any, de
 
 def test_the_law_of_frames(dac_weights: Path) -> None:
     assert DacCodec(weights=dac_weights / "dac.pth").spec.num_frames(441_000) == 862
+    assert DacCodec(weights=dac_weights / "dac.pth", chunk_s=1.0).spec.name == "dac_chunked"
 
 
 def test_chunks_that_can_not_be(dac_weights: Path) -> None:
@@ -165,11 +172,15 @@ def test_weights_that_are_none(tmp_path: Path, dac_weights: Path, damage: str) -
     assert "\n" not in str(error.value)
 
 
-def test_the_published_sizes_are_read(tmp_path: Path) -> None:
-    """Metadata as the authors' training leaves it: more keys than the model takes, lists for tuples."""
-    from vall_e.emb.codecs.dac_net import DacConfig
-
-    kwargs = {**codec_models.dac_config(24_000), "quantizer_dropout": 0.5, "latent_dim": None, "codebook_dim": [8] * 9}
-    assert DacConfig.from_kwargs(kwargs).hop == 320
-    with pytest.raises(ValueError, match="encoder_dim"):
-        DacConfig.from_kwargs({"encoder_dim": "64"})
+def test_metadata_with_more_keys_than_the_model_takes(dac_weights: Path, tmp_path: Path) -> None:
+    """As the authors' training leaves it; and a value of the wrong kind is one line."""
+    content: Any = torch.load(dac_weights / "dac.pth", weights_only=True)
+    kwargs = content["metadata"]["kwargs"]
+    kwargs |= {"quantizer_dropout": 0.5, "latent_dim": None, "codebook_dim": [8] * 9, "epochs": 3}
+    torch.save(content, tmp_path / "weights.pth")
+    assert DacCodec(weights=tmp_path / "weights.pth").spec.hop_samples == 512
+    kwargs["encoder_dim"] = "64"
+    torch.save(content, tmp_path / "weights.pth")
+    with pytest.raises(BackendError, match="no checkpoint of DAC") as error:
+        DacCodec(weights=tmp_path / "weights.pth")
+    assert "\n" not in str(error.value)

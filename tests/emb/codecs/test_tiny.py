@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from vall_e.emb.codecs.tiny import WEIGHTS, TinyCodec, TinyConfig, TinyModel
+from vall_e.emb.codecs.tiny import WEIGHTS, TinyCodec, TinyConfig, TinyModel, load_model
 from vall_e.types import BackendError, UsageError
 
 HOP = 320
@@ -41,7 +41,6 @@ def test_publishes_what_it_is(codec: TinyCodec) -> None:
     assert (spec.name, spec.sample_rate_hz, spec.hop_samples) == ("tiny", 24_000, 320)
     assert (spec.num_levels, spec.codebook_size) == (8, 1024)
     assert spec.weights_sha256 == hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()
-    assert codec.causal is False
 
 
 def test_the_weights_are_small_enough_to_ship() -> None:
@@ -118,13 +117,12 @@ def test_fewer_levels_are_the_first_levels(codec: TinyCodec) -> None:
 def test_every_number_of_levels_decodes_and_more_come_closer(codec: TinyCodec) -> None:
     audio = voiced(48_000)
     (codes,) = codec.encode([audio])
-    latents = codec._model.latents(torch.from_numpy(audio)[None])[0]
+    latents = load_model(WEIGHTS).latents(torch.from_numpy(audio)[None])[0].detach().numpy()
     distances = []
     for levels in range(1, 9):
         (decoded,) = codec.decode([codes[:levels]])
         assert decoded.shape == (48_000,)
-        entries = sum(codec._model.codebooks[k][torch.from_numpy(codes[k].astype(np.int64))] for k in range(levels))
-        distances.append(float((latents - entries).square().mean()))
+        distances.append(float(np.square(latents - codec.dequantize(codes[:levels])).mean()))
     assert distances == sorted(distances, reverse=True)
 
 
@@ -148,34 +146,6 @@ def test_silence_stays_quiet(codec: TinyCodec) -> None:
 def test_codes_of_any_integer_type_decode_alike(codec: TinyCodec) -> None:
     codes = codec.encode([voiced(9600)])[0]
     np.testing.assert_array_equal(codec.decode([codes.astype(np.int64)])[0], codec.decode([codes])[0])
-
-
-@pytest.mark.parametrize(
-    ("audio", "message"),
-    [
-        (np.zeros((2, 320), np.float32), r"\[2, 320\]"),
-        (np.zeros(320, np.float64), "float64"),
-        (np.zeros(320, np.int16), "int16"),
-    ],
-)
-def test_encode_refuses_what_is_not_mono_float32(codec: TinyCodec, audio: np.ndarray, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        codec.encode([audio])
-
-
-@pytest.mark.parametrize(
-    ("codes", "message"),
-    [
-        (np.zeros((9, 4), np.uint16), "K <= 8"),
-        (np.zeros((0, 4), np.uint16), "1 <= K"),
-        (np.full((8, 4), 1024, np.uint16), r"0\.\.1023"),
-        (np.zeros(4, np.uint16), r"\[4\]"),
-        (np.zeros((8, 4), np.float32), "float32"),
-    ],
-)
-def test_decode_refuses_what_are_not_its_codes(codec: TinyCodec, codes: np.ndarray, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        codec.decode([codes])
 
 
 @pytest.mark.parametrize("num_levels", [0, 9, -1])

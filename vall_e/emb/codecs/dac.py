@@ -1,29 +1,39 @@
 """DAC, the Descript Audio Codec (Kumar et al. 2023, https://arxiv.org/abs/2306.06546), at 16, 24 and 44.1 kHz.
 
-The plain way codes a recording as a whole: every started hop is a frame, 862 of them for 10 s at 44.1 kHz. Long ones go
-in windows that overlap by all that a frame can see, so they come out as the whole would. The package's own files (.dac)
-are made another way, in chunks without padding: `chunk_s` gives exactly those codes, a few more frames per second.
+The model is that of the package `descript-audio-codec`; the nearest entry is searched in float64. The plain way codes
+a recording as a whole: every started hop is a frame, 862 of them for 10 s at 44.1 kHz. Long ones go in windows that
+overlap by all that a frame can see, so they come out as the whole would. The package's own files (.dac) are made
+another way, in chunks without padding: `chunk_s` returns exactly those codes, a few more frames per second.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
 
 from vall_e.emb.codecs import checkpoints
+from vall_e.emb.codecs.batching import (
+    MOST_TOGETHER,
+    Codes,
+    Output,
+    each,
+    fold_weight_norm,
+    frames_of_reach,
+    on_device,
+    windows,
+)
 from vall_e.emb.codecs.registry import CodecOptions
+from vall_e.emb.codecs.rvq import nearest
 from vall_e.executor import devices
 from vall_e.types import BackendError, CodecSpec, UsageError
-
-if TYPE_CHECKING:
-    import torch
-
-    from vall_e.emb.codecs.dac_net import DacConfig
 
 RELEASES = "https://github.com/descriptinc/descript-audio-codec/releases/download/"
 
@@ -42,22 +52,11 @@ PUBLISHED = {
     "dac_24khz": Published(24_000, RELEASES + "0.0.4/weights_24khz.pth", "weights_24khz_8kbps_0.0.4.pth"),
     "dac_16khz": Published(16_000, RELEASES + "0.0.5/weights_16khz.pth", "weights_16khz_8kbps_0.0.5.pth"),
 }
-
-
-@dataclass(frozen=True)
-class _Window:
-    """Frames start..stop of an item, made from low..high."""
-
-    item: int
-    start: int
-    stop: int
-    low: int
-    high: int
+Place = tuple[int, int, int, int, int]  # item, and start, stop, low, high of a window
 
 
 class DacCodec:
-    """Not causal. On a CPU each window runs alone, so no bit depends on the company; elsewhere equal ones together."""
-
+    """DAC. Each window runs alone on a CPU, so the others of a list change no bit; elsewhere equal ones together."""
 
     def __init__(
         self,
@@ -74,77 +73,68 @@ class DacCodec:
 
         Args:
             name: one of PUBLISHED.
+            weights: a checkpoint as the package saves it.
+            num_levels: how many levels `encode` returns.
+            device: where torch computes.
+            dtype: in what the networks compute.
             window_s: how much is coded at once the plain way; changes speed and memory only.
-            chunk_s: the package's `win_duration`, to code as its `compress` does (without its change of loudness).
+            chunk_s: the package's `win_duration`, to code as its `compress` does (without its change of loudness). The
+                spec's name then ends in `_chunked`.
 
         Raises:
-            BackendError: weights are missing, damaged, or of another model. UsageError: levels, dtype or chunks it
-                can't have.
+            BackendError: package or weights are missing, damaged, or of another model. UsageError: levels, dtype or
+                chunks that it can't have.
         """
-        import torch
-
-        from vall_e.emb.codecs.dac_net import Chain, Codebooks
-
         published = PUBLISHED[name]
-        self._dtype = checkpoints.place(name, device, dtype)
+        self._device, self._dtype = device, checkpoints.place(name, device, dtype)
+        checkpoints.require(name, package="dac", extra="dac")
         path = weights or checkpoints.fetched(
             name, Path.home() / ".cache" / "descript" / "dac" / published.cached, published.url
         )
-        config, model = _load(name, path, published.sample_rate_hz)
-        checkpoints.check_levels(name, num_levels, config.n_codebooks)
-        self._encoder = Chain(model.encoder.block, dtype=self._dtype, device=device)
-        self._decoder = Chain(model.decoder.model, dtype=self._dtype, device=device)
-        self._codebooks = Codebooks(list(model.quantizer.quantizers)[:num_levels], device=device)
-        self._device = device
-        self._hop = config.hop
-        self._window_frames = max(1, round(window_s * config.sample_rate / config.hop))
-        self._batch = 1 if torch.device(device).type == "cpu" else 16
-        first, last = self._encoder.needs(0, 0)
-        self._encoder_reach = max(-(first // self._hop), last // self._hop)
-        first, last = self._decoder.needs(0, self._hop - 1)
-        self._decoder_reach = max(-first, last)
+        self._model = model = _load(name, path, published.sample_rate_hz)
+        checkpoints.check_levels(name, num_levels, model.n_codebooks)
+        for part in (model.encoder, model.decoder):
+            part.to(device, self._dtype)
+        self._levels = list(model.quantizer.to(device).quantizers)
+        self._entries = [level.codebook.weight for level in self._levels[:num_levels]]
+        self._hop, self._chunk_s = int(model.hop_length), chunk_s
+        self._window = max(1, round(window_s * model.sample_rate / self._hop))
         self.spec = CodecSpec(
-            name=name,
+            name=name if chunk_s is None else f"{name}_chunked",
             weights_sha256=checkpoints.digest(path),
-            sample_rate_hz=config.sample_rate,
-            hop_samples=config.hop,
+            sample_rate_hz=model.sample_rate,
+            hop_samples=self._hop,
             num_levels=num_levels,
-            codebook_size=config.codebook_size,
-            **({} if chunk_s is None else self._chunking(name, chunk_s, config)),
+            codebook_size=model.codebook_size,
+            **({} if chunk_s is None else self._chunking(name, chunk_s)),
         )
 
-    def _chunking(self, name: str, chunk_s: float, config: DacConfig) -> dict[str, int]:
-        """What the spec says of chunks, and what coding them needs."""
-        longest = int(chunk_s * config.sample_rate)
+    def _chunking(self, name: str, chunk_s: float) -> dict[str, int]:
+        """What the spec says of chunks."""
+        longest = int(chunk_s * self._model.sample_rate)
         self._fed = -(-longest // self._hop) * self._hop
-        stride = self._decoder.unpadded_length(self._encoder.unpadded_length(self._fed))
-        frames = self._encoder.unpadded_length(self._fed)
+        frames = _unpadded_length(self._model.encoder, self._fed)
+        stride = _unpadded_length(self._model.decoder, frames)
         if stride < 1 or 2 * frames <= -(-longest // self._hop):
             raise UsageError(f"{name}: chunks of {chunk_s:g} s are too short for what a frame sees; take a longer one")
-        none = self._decoder.unpadded_length(self._encoder.unpadded_length(0))
-        self._delay = (self._encoder.unpadded_need(self._decoder.unpadded_need(none)) - none) // 2
         return {"chunk_samples": longest, "stride_samples": stride, "chunk_frames": frames}
 
     def encode(self, audio: Sequence[np.ndarray]) -> list[np.ndarray]:
         """float32 [n] each, n ≥ 1 → uint16 [K, spec.num_frames(n)] each."""
-        import torch
-
-        if any(samples.ndim != 1 or len(samples) == 0 for samples in audio):
-            raise ValueError("expected audio [n], n at least 1")
-        num_frames = [self.spec.num_frames(len(samples)) for samples in audio]
-        codes = [np.zeros((self.spec.num_levels, num), np.uint16) for num in num_frames]
-        in_chunks = [self._is_chunked(num) for num in num_frames]
-        lengths = [0 if chunked else num for num, chunked in zip(num_frames, in_chunks, strict=True)]
-        with torch.inference_mode():
-            for batch in self._windows(lengths, self._encoder_reach):
-                pieces = [_samples(audio[w.item], w.low * self._hop, w.high * self._hop) for w in batch]
-                latents = self._encoder(self._tensor(np.stack(pieces))).float()
-                for window, rows in zip(batch, latents, strict=True):
-                    found = self._codebooks.quantize(rows[window.start - window.low : window.stop - window.low])
-                    codes[window.item][:, window.start : window.stop] = found.cpu().numpy()
-            for item in itertools.compress(range(len(audio)), in_chunks):
-                self._encode_chunks(audio[item], codes[item])
-        return codes
+        counts = [self.spec.num_frames(len(samples)) for samples in audio]
+        codes = Codes(counts, self._device, self.spec.num_levels)
+        is_chunked = [self._is_chunked(count) for count in counts]
+        plain = [0 if chunked else count for chunked, count in zip(is_chunked, counts, strict=True)]
+        with checkpoints.inference(self._dtype):
+            for batch in self._batches(plain, frames_of_reach(self._model.encoder, self._hop)):
+                spans = ((item, low * self._hop, high * self._hop) for item, _, _, low, high in batch)
+                pieces = [self._samples(audio[item], first, last) for item, first, last in spans]
+                for (item, start, stop, low, _), z in zip(batch, each(self._model.encoder, pieces), strict=True):
+                    codes.write(item, start, self._quantized(z[:, start - low : stop - low]))
+            for item, chunked in enumerate(is_chunked):
+                if chunked:
+                    self._encode_chunks(item, audio[item], codes)
+        return codes.arrays()
 
     def scales(self, audio: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Nothing is normalised: float32 [0] each."""
@@ -153,46 +143,87 @@ class DacCodec:
     def decode(self, codes: Sequence[np.ndarray], scales: Sequence[np.ndarray] | None = None) -> list[np.ndarray]:
         """[K,T] each → float32 [hop · T] each (in chunks: stride · T / chunk_frames).
 
-        With an odd stride (16 and 24 kHz) the network gives a few samples less, 8 for hops of 320; the rest is zero.
-        """
-        import torch
-
-        in_chunks = [self._is_chunked(item.shape[1]) for item in codes]
-        audio = [np.zeros(item.shape[1] * self._hop, np.float32) for item in codes]
-        lengths = [0 if chunked else item.shape[1] for item, chunked in zip(codes, in_chunks, strict=True)]
-        with torch.inference_mode():
-            for batch in self._windows(lengths, self._decoder_reach):
-                latents = torch.stack([self._latents(codes[w.item][:, w.low : w.high]) for w in batch])
-                sounds = torch.tanh(self._decoder(latents)).float()[..., 0].cpu().numpy()
-                for window, sound in zip(batch, sounds, strict=True):
-                    part = sound[(window.start - window.low) * self._hop :][: (window.stop - window.start) * self._hop]
-                    audio[window.item][window.start * self._hop :][: len(part)] = part
-            for item in itertools.compress(range(len(codes)), in_chunks):
-                audio[item] = self._decode_chunks(codes[item])
-        return audio
-
-    def _windows(self, lengths: Sequence[int], reach: int) -> Iterator[list[_Window]]:
-        """Windows over items of these many frames; several in a list are of one length."""
-        size = self._window_frames
-        windows = [
-            _Window(item, start, min(start + size, num), max(0, start - reach), min(num, start + size + reach))
-            for item, num in enumerate(lengths)
-            for start in range(0, num, size)
-        ]
-        if self._batch == 1:
-            yield from ([window] for window in windows)
-            return
-        windows.sort(key=lambda window: window.high - window.low)
-        for _, group in itertools.groupby(windows, key=lambda window: window.high - window.low):
-            alike = list(group)
-            yield from (alike[first : first + self._batch] for first in range(0, len(alike), self._batch))
-
-    def _is_chunked(self, num_frames: int) -> bool:
-        """True of what is longer than a chunk, where the codec has chunks.
+        With an odd stride (16 and 24 kHz) the network returns a few samples less, 8 for hops of 320; the rest is zero.
 
         Raises:
             ValueError: frames that are no whole number of chunks.
         """
+        is_chunked = [self._is_chunked(item.shape[1]) for item in codes]
+        lengths = [self._num_samples(item.shape[1], chunked) for item, chunked in zip(codes, is_chunked, strict=True)]
+        plain = [0 if chunked else item.shape[1] for item, chunked in zip(codes, is_chunked, strict=True)]
+        sounds, hop = Output(lengths, self._device), self._hop
+        with checkpoints.inference(self._dtype):
+            for batch in self._batches(plain, frames_of_reach(self._model.decoder, 1)):
+                latents = [self._latents(codes[item][:, low:high]) for item, _, _, low, high in batch]
+                for (item, start, stop, low, _), sound in zip(batch, each(self._model.decoder, latents), strict=True):
+                    sounds.write(item, start * hop, sound[0, (start - low) * hop : (stop - low) * hop].float())
+            for item, chunked in enumerate(is_chunked):
+                if chunked:
+                    self._decode_chunks(item, codes[item], sounds)
+        return sounds.arrays()
+
+    @property
+    def codebooks(self) -> np.ndarray:
+        """What each entry adds to the latents, float32 [K, C, D]."""
+        with torch.inference_mode():
+            pairs = zip(self._levels, self._entries, strict=False)
+            return torch.stack([_rows(level.out_proj, entries) for level, entries in pairs]).cpu().numpy()
+
+    def dequantize(self, codes: np.ndarray, first_level: int = 0) -> np.ndarray:
+        """Codes [K', T] of the levels from `first_level` on → float32 [T, D], the sum of their entries."""
+        with torch.inference_mode():
+            return self._sum(codes, first_level).T.cpu().numpy()
+
+    def quantize(self, latents: np.ndarray, first_level: int = 0) -> np.ndarray:
+        """What is left of frames at `first_level`, float32 [T, D] → uint16 [K - first_level, T]."""
+        with torch.inference_mode():
+            rest = on_device(latents.T, self._device, torch.float32)
+            return self._quantized(rest, first_level).cpu().numpy().astype(np.uint16)
+
+    def _quantized(self, rest: Tensor, first_level: int = 0) -> Tensor:
+        """[D, T] → int64 [K, T]: at each level the entry of nearest angle to what is left.
+
+        Both sides are of unit length, and the length of what is coded changes no order.
+        """
+        rest, codes = rest.float(), []
+        for level, entries in zip(self._levels[first_level:], self._entries[first_level:], strict=False):
+            inner = normalize(level.in_proj(rest[None])[0].T.double())
+            codes.append(nearest(inner, normalize(entries.double())))
+            rest = rest - level.out_proj(entries[codes[-1]].T[None])[0]
+        return torch.stack(codes)
+
+    def _sum(self, codes: np.ndarray, first_level: int = 0) -> Tensor:
+        """[K', T] → float32 [D, T]."""
+        indices = on_device(codes, self._device, torch.int64)
+        levels = self._levels[first_level:]
+        total = torch.zeros((), device=self._device)
+        for level, own in zip(levels, indices, strict=False):
+            total = total + level.out_proj(level.codebook.weight[own].T[None])[0]
+        return total
+
+    def _latents(self, codes: np.ndarray) -> Tensor:
+        return self._sum(codes).to(self._dtype)
+
+    def _samples(self, audio: np.ndarray, start: int, stop: int) -> Tensor:
+        """Samples start … stop of audio [n] → [1, stop - start], zeros where it has none."""
+        inner = audio[max(0, start) : max(0, stop)].astype(np.float32, copy=False)
+        inner = np.pad(inner, (max(0, -start), stop - max(0, start) - len(inner)))
+        return on_device(inner, self._device, self._dtype)[None]
+
+    def _batches(self, counts: Sequence[int], reach: int) -> list[list[Place]]:
+        """Windows over items of these many frames: one at a time on a CPU, several of like length elsewhere."""
+        places = [(item, *place) for item, count in enumerate(counts) for place in windows(count, self._window, reach)]
+        if torch.device(self._device).type == "cpu":
+            return [[place] for place in places]
+        places.sort(key=lambda place: place[4] - place[3])
+        return [places[first : first + MOST_TOGETHER] for first in range(0, len(places), MOST_TOGETHER)]
+
+    def _num_samples(self, num_frames: int, is_chunked: bool) -> int:
+        spec = self.spec
+        return num_frames // spec.chunk_frames * spec.stride_samples if is_chunked else num_frames * spec.hop_samples
+
+    def _is_chunked(self, num_frames: int) -> bool:
+        """True of what is longer than a chunk, where the codec has chunks."""
         spec = self.spec
         if not spec.chunk_frames or num_frames <= -(-spec.chunk_samples // spec.hop_samples):
             return False
@@ -200,65 +231,71 @@ class DacCodec:
             raise ValueError(f"{num_frames} frames; {spec.name} makes chunks of {spec.chunk_frames}")
         return True
 
-    def _encode_chunks(self, audio: np.ndarray, codes: np.ndarray) -> None:
-        for index, start in enumerate(range(0, len(audio), self.spec.stride_samples)):
-            piece = _samples(audio, start - self._delay, start - self._delay + self._fed)
-            latents = self._encoder(self._tensor(piece[None]), padded=False).float()[0]
-            first = index * self.spec.chunk_frames
-            codes[:, first : first + self.spec.chunk_frames] = self._codebooks.quantize(latents).cpu().numpy()
+    def _encode_chunks(self, item: int, audio: np.ndarray, codes: Codes) -> None:
+        starts = range(0, len(audio), self.spec.stride_samples)
+        self._model.padding = False
+        try:
+            for index, start in enumerate(start - self._model.delay for start in starts):
+                z = self._model.encoder(self._samples(audio, start, start + self._fed)[None])[0]
+                codes.write(item, index * self.spec.chunk_frames, self._quantized(z))
+        finally:
+            self._model.padding = True
 
-    def _decode_chunks(self, codes: np.ndarray) -> np.ndarray:
-        import torch
-
-        frames = self.spec.chunk_frames
-        latents = (self._latents(codes[:, start : start + frames]) for start in range(0, codes.shape[1], frames))
-        sounds = [torch.tanh(self._decoder(part[None], padded=False)).float()[0, :, 0] for part in latents]
-        return torch.cat(sounds).cpu().numpy()
-
-    def _tensor(self, audio: np.ndarray) -> torch.Tensor:
-        """float32 [B,n] → [B,n,1] where the model is."""
-        import torch
-
-        return torch.from_numpy(audio)[..., None].to(self._device, self._dtype)
-
-    def _latents(self, codes: np.ndarray) -> torch.Tensor:
-        """[K,T] → [T,D]."""
-        import torch
-
-        indices = torch.from_numpy(codes.astype(np.int64)).to(self._device)
-        return self._codebooks.dequantize(indices).to(self._dtype)
+    def _decode_chunks(self, item: int, codes: np.ndarray, sounds: Output) -> None:
+        frames, stride = self.spec.chunk_frames, self.spec.stride_samples
+        self._model.padding = False
+        try:
+            for index, start in enumerate(range(0, codes.shape[1], frames)):
+                sound = self._model.decoder(self._latents(codes[:, start : start + frames])[None])
+                sounds.write(item, index * stride, sound[0, 0].float())
+        finally:
+            self._model.padding = True
 
 
-def _samples(audio: np.ndarray, start: int, stop: int) -> np.ndarray:
-    """float32 [stop - start] of audio [n], zeros where it has none."""
-    inner = audio[max(0, start) : max(0, stop)]
-    return np.pad(inner.astype(np.float32, copy=False), (max(0, -start), stop - max(0, start) - len(inner)))
+def _rows(projection: Any, rows: Tensor) -> Tensor:
+    """[N, c] → [N, D]."""
+    projected: Tensor = projection(rows.T[None])[0].T
+    return projected
 
 
-def _load(name: str, path: Path, sample_rate_hz: int) -> tuple[DacConfig, Any]:
-    """(config, weights) of a checkpoint of the package, {"state_dict": …, "metadata": {"kwargs": …}}.
+def _unpadded_length(part: Any, length: int) -> int:
+    """How many columns the encoder or the decoder returns for `length` without padding."""
+    for layer in part.modules():
+        if isinstance(layer, torch.nn.modules.conv._ConvNd):
+            span = (layer.kernel_size[0] - 1) * layer.dilation[0]
+            is_up = isinstance(layer, torch.nn.ConvTranspose1d)
+            length = (length - 1) * layer.stride[0] + span + 1 if is_up else (length - span - 1) // layer.stride[0] + 1
+    return length
+
+
+def _load(name: str, path: Path, sample_rate_hz: int) -> Any:
+    """The model of a checkpoint of the package, {"state_dict": …, "metadata": {"kwargs": …}}, without weight norm.
 
     Raises:
         BackendError: the file is none, or holds another model.
     """
-    import torch
-
-    from vall_e.emb.codecs.dac_net import DacConfig, DacWeights
-
     content = checkpoints.read(name, path)
-    try:
-        state, kwargs = content["state_dict"], content["metadata"]["kwargs"]
-        config = DacConfig.from_kwargs(kwargs)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise BackendError(f"{name}: {path} is no checkpoint of DAC: {error!r}") from None
-    if config.sample_rate != sample_rate_hz:
-        known = {entry.sample_rate_hz: key for key, entry in PUBLISHED.items()}
-        right = known.get(config.sample_rate, "none of ours")
-        raise BackendError(f"{name}: {path} holds DAC for {config.sample_rate} Hz, which is codec {right}")
-    with torch.device("meta"):  # shapes only: the checkpoint brings the numbers
-        model = DacWeights(config)
+    from vall_e.compat import install_shim
+
+    install_shim()
+    with warnings.catch_warnings():  # the package builds on torch's older weight norm, which says so at each layer
+        warnings.simplefilter("ignore", FutureWarning)
+        from dac.model import DAC
+
+        try:
+            state, kwargs = content["state_dict"], dict(content["metadata"]["kwargs"])
+            known = DAC.__init__.__annotations__.keys()
+            with torch.device("meta"):  # shapes only: the checkpoint brings the numbers
+                model = DAC(**{key: value for key, value in kwargs.items() if key in known})
+        except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+            reason = " ".join(repr(error).split())[:200]
+            raise BackendError(f"{name}: {path} is no checkpoint of DAC: {reason}") from None
+    if model.sample_rate != sample_rate_hz:
+        right = {entry.sample_rate_hz: key for key, entry in PUBLISHED.items()}.get(model.sample_rate, "none of ours")
+        raise BackendError(f"{name}: {path} holds DAC for {model.sample_rate} Hz, which is codec {right}")
     checkpoints.fill(name, "DAC", model, state, path, assign=True)
-    return config, model.eval().requires_grad_(False)
+    fold_weight_norm(model.eval().requires_grad_(False))
+    return model
 
 
 def load(options: CodecOptions) -> DacCodec:

@@ -1,60 +1,70 @@
 """EnCodec 24 kHz (Défossez et al. 2022, https://arxiv.org/abs/2210.13438) with the `encodec` package's layers.
 
 1.5, 3, 6, 12 and 24 kbps are 2, 4, 8, 16 and 32 levels of 1024 entries at 75 frames/s. The layers run piece by piece
-with their state carried (`_seanet`), so three hours take the memory of a second; the nearest entry is searched exactly,
-as the package's float32 formula cancels (`_rvq`).
+with their state carried (`streaming`), so three hours take the memory of seconds; the nearest entry is searched in
+float64, as the package's float32 formula cancels (`rvq`).
 """
 
 from __future__ import annotations
 
+import functools
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from vall_e.emb.codecs import checkpoints
+from vall_e.emb.codecs.batching import Codes, Output, fold_weight_norm, on_device
 from vall_e.emb.codecs.registry import CodecOptions
+from vall_e.emb.codecs.rvq import CodeSpace, dequantize, quantize
 from vall_e.executor import devices
 from vall_e.types import CodecSpec
 
 if TYPE_CHECKING:
-    import torch
-
-    from vall_e.emb.codecs.seanet import Stream
+    from torch import Tensor
 
 CHECKPOINT = "encodec_24khz-d7cc33bc.th"
 MAX_LEVELS = 32
 HOP = 320
-PENDING_FRAMES = 1024  # quantised at once: enough that the calls cost nothing beside the work
 
 
-class EncodecCodec:
-    """Causal: right padding is free. Items of any lengths share a batch; on a CPU no bit depends on the company."""
-
+class EncodecCodec(CodeSpace):
+    """EnCodec 24 kHz. Items of any lengths share a batch; on a CPU the others of a list change no bit."""
 
     def __init__(
-        self, *, weights: Path | None = None, num_levels: int = 8, device: str = "cpu", dtype: str = "float32"
+        self,
+        *,
+        weights: Path | None = None,
+        num_levels: int = 8,
+        device: str = "cpu",
+        dtype: str = "float32",
+        piece_s: float | None = None,
     ) -> None:
         """Load the weights: a file, else torch hub's cache, else Meta's server.
 
+        Args:
+            weights: a checkpoint in .th or .safetensors.
+            num_levels: how many levels `encode` returns.
+            device: where torch computes.
+            dtype: in what the networks compute.
+            piece_s: how much runs at once, which changes speed and memory only; 2 s on a CPU, 10 s elsewhere.
+
         Raises:
-            BackendError: package or weights are missing or do not fit. UsageError: levels or dtype it has not.
+            BackendError: package or weights are missing or do not fit. UsageError: levels or dtype that it lacks.
         """
         checkpoints.check_levels("encodec", num_levels, MAX_LEVELS, " (8 are 6 kbps)")
+        self._device, self._dtype = device, checkpoints.place("encodec", device, dtype)
         model, path = load_model("encodec", "encodec_model_24khz", "EnCodec 24 kHz", CHECKPOINT, weights)
-        self._dtype = checkpoints.place("encodec", device, dtype)
-        import torch
+        model.to(device, self._dtype)
+        from vall_e.emb.codecs.streaming import Stream
 
-        from vall_e.emb.codecs.seanet import Seanet, Stream
-
-        self._codebooks = torch.stack([layer._codebook.embed for layer in model.quantizer.vq.layers[:num_levels]])
-        self._codebooks = self._codebooks.to(device)
-        encoder, decoder = (Seanet(part, dtype=self._dtype, device=device) for part in (model.encoder, model.decoder))
-        self._encoder = Stream(encoder, in_rows=HOP)
-        self._decoder = Stream(decoder, in_rows=1)
-        self._device = device
+        self._codebooks = codebooks(model, num_levels)
+        on_cpu, frames = torch.device(device).type == "cpu", None if piece_s is None else round(piece_s * 75)
+        self._encoder = Stream(model.encoder, columns_per_frame=HOP, on_cpu=on_cpu, piece_frames=frames)
+        self._decoder = Stream(model.decoder, columns_per_frame=1, on_cpu=on_cpu, piece_frames=frames)
         self.spec = CodecSpec(
             name="encodec",
             weights_sha256=checkpoints.digest(path),
@@ -66,15 +76,17 @@ class EncodecCodec:
 
     def encode(self, audio: Sequence[np.ndarray]) -> list[np.ndarray]:
         """float32 [n] each, n ≥ 1 → uint16 [K, ceil(n / 320)] each."""
-        lengths = [len(samples) for samples in audio]
-        codes = [np.zeros((self.spec.num_levels, self.spec.num_frames(length)), np.uint16) for length in lengths]
-        waiting: list[tuple[int, int, torch.Tensor]] = []  # (item, first frame, latents)
-        for item, start, latents in self._run(self._encoder, [self._samples(samples) for samples in audio], lengths):
-            waiting.append((item, start, latents))
-            if sum(len(part) for _, _, part in waiting) >= PENDING_FRAMES:
-                self._quantize(waiting, codes)
-        self._quantize(waiting, codes)
-        return codes
+        counts = [self.spec.num_frames(len(samples)) for samples in audio]
+        codes, done = Codes(counts, self._device, self.spec.num_levels), [0] * len(audio)
+        sources = [functools.partial(self._samples, samples) for samples in audio]
+        with checkpoints.inference(self._dtype):
+            for parts in self._encoder(sources, [len(samples) for samples in audio]):
+                found = quantize(torch.cat([latents.T for _, latents in parts]), self._codebooks)
+                sizes = [latents.shape[1] for _, latents in parts]
+                for (item, _), own in zip(parts, found.split(sizes, dim=1), strict=True):
+                    codes.write(item, done[item], own)
+                    done[item] += own.shape[1]
+        return codes.arrays()
 
     def scales(self, audio: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Nothing is normalised: float32 [0] each."""
@@ -82,75 +94,36 @@ class EncodecCodec:
 
     def decode(self, codes: Sequence[np.ndarray], scales: Sequence[np.ndarray] | None = None) -> list[np.ndarray]:
         """[K,T] each → float32 [320 · T] each."""
-        audio = [np.zeros(item.shape[1] * HOP, np.float32) for item in codes]
-        lengths = [item.shape[1] for item in codes]
-        for item, start, samples in self._run(self._decoder, [self._frames(item) for item in codes], lengths):
-            audio[item][start : start + len(samples)] = samples[:, 0].float().cpu().numpy()
-        return audio
+        lengths, done = [item.shape[1] for item in codes], [0] * len(codes)
+        sounds = Output([length * HOP for length in lengths], self._device)
+        sources = [functools.partial(self._frames, item) for item in codes]
+        with checkpoints.inference(self._dtype):
+            for parts in self._decoder(sources, lengths):
+                for item, sound in parts:
+                    sounds.write(item, done[item], sound[0])
+                    done[item] += sound.shape[1]
+        return sounds.arrays()
 
-    def _samples(self, audio: np.ndarray) -> Callable[[int, int], torch.Tensor]:
-        import torch
+    def _samples(self, audio: np.ndarray, start: int, stop: int) -> Tensor:
+        return on_device(audio[start:stop], self._device, self._dtype)[None]
 
-        def piece(start: int, stop: int) -> torch.Tensor:
-            samples = np.ascontiguousarray(audio[start:stop], dtype=np.float32)
-            return torch.from_numpy(samples)[:, None].to(self._device, self._dtype)
+    def _frames(self, codes: np.ndarray, start: int, stop: int) -> Tensor:
+        indices = on_device(codes[:, start:stop], self._device, torch.int64)
+        return dequantize(indices, self._codebooks).T.to(self._dtype)
 
-        return piece
 
-    def _frames(self, codes: np.ndarray) -> Callable[[int, int], torch.Tensor]:
-        import torch
-
-        from vall_e.emb.codecs.rvq import dequantize
-
-        def piece(start: int, stop: int) -> torch.Tensor:
-            indices = torch.from_numpy(codes[:, start:stop].astype(np.int64)).to(self._device)
-            return dequantize(indices, self._codebooks).to(self._dtype)
-
-        return piece
-
-    def _run(
-        self, stream: Stream, items: Sequence[Callable[[int, int], torch.Tensor]], lengths: Sequence[int]
-    ) -> Iterator[tuple[int, int, torch.Tensor]]:
-        """(item, first row, rows) of all items, those of like length side by side."""
-        import torch
-
-        if 0 in lengths:
-            raise ValueError("an item without a single sample or frame")
-        order = sorted(range(len(items)), key=lambda index: -lengths[index])
-        done = [0] * len(items)
-        with torch.inference_mode():
-            for first in range(0, len(order), stream.lanes):
-                group = order[first : first + stream.lanes]
-                for rows in stream([items[index] for index in group], [lengths[index] for index in group]):
-                    for index, part in zip(group, rows, strict=False):  # those that have ended give none
-                        yield index, done[index], part
-                        done[index] += len(part)
-
-    def _quantize(self, waiting: list[tuple[int, int, torch.Tensor]], codes: list[np.ndarray]) -> None:
-        """Codes of all latents that wait, put where they belong; nothing waits afterwards."""
-        import torch
-
-        from vall_e.emb.codecs.rvq import quantize
-
-        if not waiting:
-            return
-        with torch.inference_mode():
-            found = quantize(torch.cat([latents for _, _, latents in waiting]), self._codebooks).cpu().numpy()
-        for item, start, latents in waiting:
-            codes[item][:, start : start + len(latents)] = found[:, : len(latents)]
-            found = found[:, len(latents) :]
-        waiting.clear()
+def codebooks(model: Any, num_levels: int) -> Tensor:
+    """The first levels of the package's model, float64 [K, C, D]."""
+    return torch.stack([layer._codebook.embed.double() for layer in model.quantizer.vq.layers[:num_levels]])
 
 
 def load_model(codec: str, factory: str, title: str, checkpoint: str, weights: Path | None) -> tuple[Any, Path]:
-    """(the package's model, the file its weights are from).
+    """(the package's model without weight norm, the file its weights are from).
 
     Raises:
         BackendError: package or weights are missing or do not fit.
     """
     checkpoints.require(codec, package="encodec", extra="encodec")
-    import torch
-
     from vall_e.compat import install_shim
 
     install_shim()
@@ -164,6 +137,7 @@ def load_model(codec: str, factory: str, title: str, checkpoint: str, weights: P
         warnings.simplefilter("ignore", FutureWarning)
         model = getattr(EncodecModel, factory)(pretrained=False)
     checkpoints.fill(codec, title, model, state, path)
+    fold_weight_norm(model)
     return model.eval().requires_grad_(False), path
 
 

@@ -11,10 +11,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from vall_e.emb.codecs import checkpoints
-from vall_e.emb.codecs.encodec import load_model
+from vall_e.emb.codecs.batching import Codes, Split, on_device
+from vall_e.emb.codecs.encodec import codebooks, load_model
 from vall_e.emb.codecs.registry import CodecOptions
+from vall_e.emb.codecs.rvq import CodeSpace, dequantize, quantize
 from vall_e.executor import devices
 from vall_e.types import CodecSpec
 
@@ -25,27 +28,19 @@ CHUNK = 48_000
 STRIDE = 47_520
 
 
-class Encodec48Codec:
-    """Chunks are coded each on its own, so memory is that of a few chunks, whatever the length."""
-
+class Encodec48Codec(CodeSpace):
+    """EnCodec 48 kHz. Chunks are coded each on its own, so memory is that of a few chunks, whatever the length."""
 
     def __init__(
         self, *, weights: Path | None = None, num_levels: int = 8, device: str = "cpu", dtype: str = "float32"
     ) -> None:
         """As `EncodecCodec`."""
         checkpoints.check_levels("encodec_48khz", num_levels, MAX_LEVELS, " (8 are 12 kbps)")
+        self._device, self._dtype = device, checkpoints.place("encodec_48khz", device, dtype)
         model, path = load_model("encodec_48khz", "encodec_model_48khz", "EnCodec 48 kHz", CHECKPOINT, weights)
-        self._dtype = checkpoints.place("encodec_48khz", device, dtype)
-        import torch
-
-        from vall_e.emb.codecs.seanet import Seanet
-
-        codebooks = torch.stack([layer._codebook.embed for layer in model.quantizer.vq.layers[:num_levels]])
-        self._codebooks = codebooks.to(device)
-        self._encoder = Seanet(model.encoder, dtype=self._dtype, device=device)
-        self._decoder = Seanet(model.decoder, dtype=self._dtype, device=device)
-        self._device = device
-        self._lanes = self._encoder.lstm.lanes
+        model.to(device, self._dtype)
+        self._codebooks = codebooks(model, num_levels)
+        self._encoder, self._decoder = Split(model.encoder), Split(model.decoder)
         self.spec = CodecSpec(
             name="encodec_48khz",
             weights_sha256=checkpoints.digest(path),
@@ -60,21 +55,17 @@ class Encodec48Codec:
 
     def encode(self, audio: Sequence[np.ndarray]) -> list[np.ndarray]:
         """float32 [2,n], or [n] for the same on both sides, n ≥ 1 → uint16 [K, spec.num_frames(n)] each."""
-        import torch
-
-        from vall_e.emb.codecs.rvq import quantize
-
-        found: list[list[np.ndarray]] = [[] for _ in audio]
-        chunks = ((item, chunk) for item, samples in enumerate(audio) for chunk in _chunks(samples))
-        with torch.inference_mode():
-            while batch := list(itertools.islice(chunks, self._lanes)):
-                inputs = [torch.from_numpy((chunk / _loudness(chunk)).T.copy()) for _, chunk in batch]
-                latents = self._encoder.together([x.to(self._device, self._dtype) for x in inputs])
-                codes = quantize(torch.cat(latents), self._codebooks).cpu().numpy().astype(np.uint16)
-                for (item, _), part in zip(batch, latents, strict=True):
-                    found[item].append(codes[:, : len(part)])
-                    codes = codes[:, len(part) :]
-        return [np.concatenate(parts, axis=1) for parts in found]
+        counts = [self.spec.num_frames(samples.shape[-1]) for samples in audio]
+        codes = Codes(counts, self._device, self.spec.num_levels)
+        owners = [item for item, samples in enumerate(audio) for _ in range(0, samples.shape[-1], STRIDE)]
+        chunks = (chunk for samples in audio for chunk in _chunks(samples))
+        done = [0] * len(audio)
+        with checkpoints.inference(self._dtype):
+            inputs = (on_device(chunk / _loudness(chunk), self._device, self._dtype) for chunk in chunks)
+            for item, latents in zip(owners, self._encoder(inputs), strict=True):
+                codes.write(item, done[item], quantize(latents.T, self._codebooks))
+                done[item] += latents.shape[1]
+        return codes.arrays()
 
     def scales(self, audio: Sequence[np.ndarray]) -> list[np.ndarray]:
         """float32 [S] each: what each chunk is divided by, the root of its mean square and a trifle."""
@@ -86,44 +77,48 @@ class Encodec48Codec:
         Raises:
             ValueError: scales of another number of chunks.
         """
-        empty = [np.zeros(0, np.float32)] * len(codes)
-        return [self._decode(item, scale) for item, scale in zip(codes, scales or empty, strict=True)]
+        shares = [chunk_frames(self.spec, item.shape[1]) for item in codes]
+        given = scales or [np.zeros(0, np.float32)] * len(codes)
+        gains = [_gains(scale, len(frames)) for scale, frames in zip(given, shares, strict=True)]
+        parts = (
+            part
+            for item, frames in zip(codes, shares, strict=True)
+            for part in np.split(item, np.cumsum(frames)[:-1], axis=1)
+        )
+        with checkpoints.inference(self._dtype):
+            sounds = self._decoder(self._latents(part) for part in parts)
+            return [self._faded(sounds, gain, frames) for gain, frames in zip(gains, shares, strict=True)]
 
-    def _decode(self, codes: np.ndarray, scales: np.ndarray) -> np.ndarray:
-        frames = chunk_frames(self.spec, codes.shape[1])
-        if len(scales) not in (0, len(frames)):
-            raise ValueError(f"{len(scales)} scales for {len(frames)} chunks")
-        bounds = np.cumsum([0, *frames])
-        longest = frames[0] * HOP
-        place = np.linspace(0, 1, longest + 2, dtype=np.float32)[1:-1]
-        window = np.float32(0.5) - np.abs(place - np.float32(0.5))
+    def _latents(self, codes: np.ndarray) -> torch.Tensor:
+        indices = on_device(codes, self._device, torch.int64)
+        return dequantize(indices, self._codebooks).T.to(self._dtype)
+
+    def _faded(self, sounds: Iterator[torch.Tensor], gains: np.ndarray, frames: list[int]) -> np.ndarray:
+        """The next chunks, scaled and faded into each other, [2,n]."""
+        place = torch.linspace(0, 1, frames[0] * HOP + 2, device=self._device)[1:-1]
+        window = 0.5 - (place - 0.5).abs()
         total = STRIDE * (len(frames) - 1) + frames[-1] * HOP
-        audio, weight = np.zeros((2, total), np.float32), np.zeros(total, np.float32)
-        for first in range(0, len(frames), self._lanes):
-            parts = [codes[:, a:b] for a, b in itertools.pairwise(bounds[first : first + self._lanes + 1])]
-            for index, sound in enumerate(self._sounds(parts), first):
-                gain = scales[index] if len(scales) else np.float32(1)
-                start, fade = index * STRIDE, window[: sound.shape[1]]
-                audio[:, start : start + sound.shape[1]] += fade * (sound * gain)
-                weight[start : start + sound.shape[1]] += fade
-        return np.divide(audio, weight, out=audio)
+        audio, weight = torch.zeros(2, total, device=self._device), torch.zeros(total, device=self._device)
+        for index, (gain, sound) in enumerate(zip(gains.tolist(), itertools.islice(sounds, len(frames)), strict=True)):
+            span = slice(index * STRIDE, index * STRIDE + sound.shape[1])
+            fade = window[: sound.shape[1]]
+            audio[:, span] += fade * (sound.float() * gain)
+            weight[span] += fade
+        return audio.div_(weight).cpu().numpy()
 
-    def _sounds(self, parts: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Codes [K,T] of chunks → float32 [2, T · hop] of each."""
-        import torch
 
-        from vall_e.emb.codecs.rvq import dequantize
-
-        with torch.inference_mode():
-            indices = [torch.from_numpy(part.astype(np.int64)).to(self._device) for part in parts]
-            frames = [dequantize(part, self._codebooks).to(self._dtype) for part in indices]
-            return [sound.T.float().cpu().numpy() for sound in self._decoder.together(frames)]
+def _gains(scales: np.ndarray, num_chunks: int) -> np.ndarray:
+    if not len(scales):
+        return np.ones(num_chunks, np.float32)
+    if len(scales) != num_chunks:
+        raise ValueError(f"{len(scales)} scales for {num_chunks} chunks")
+    return scales
 
 
 def chunk_frames(spec: CodecSpec, num_frames: int) -> list[int]:
     """Frames of each chunk of a recording that has `num_frames` in all.
 
-    Every chunk's share grows with the length and never shrinks, so the sum tells the shares.
+    Every chunk's share grows with the length and never shrinks, so the sum determines the shares.
     """
     low, high = 1, num_frames * spec.hop_samples  # samples; find the longest recording with no more frames
     while low < high:

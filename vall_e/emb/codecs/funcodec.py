@@ -1,48 +1,40 @@
 """FunCodec (Du et al. 2023, https://arxiv.org/abs/2309.07405), built from a checkpoint's own `config.yaml`.
 
 Time-domain SEANet codecs, and FreqCodec over the magnitude-angle or magnitude-phase spectrum; 16 kHz, 32 levels of 1024
-entries, 50 or 25 frames/s in the published ones. The published package cannot be installed beside current libraries, so
-the networks are built here; `tests/emb/codecs/test_funcodec.py` holds them against it. docs/funcodec.md tells more.
+entries, 50 or 25 frames/s in the published ones. The published package can't be installed beside current libraries, so
+its weights go into the SEANet of the package `encodec`, from which it stems; `tests/emb/codecs/test_funcodec.py`
+compares them. docs/funcodec.md has more.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import hashlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
 
 import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
 
+from vall_e.emb.codecs import checkpoints
 from vall_e.emb.codecs import funcodec_weights as checkpoint
-from vall_e.emb.codecs.checkpoints import prepare_device
+from vall_e.emb.codecs.batching import LSTM_STEPS, MOST_TOGETHER, Codes, Split, each, on_device
 from vall_e.emb.codecs.funcodec_config import Model, read_config
 from vall_e.emb.codecs.registry import CodecOptions
+from vall_e.emb.codecs.rvq import CodeSpace, dequantize, quantize
 from vall_e.executor import devices
 from vall_e.types import CodecSpec, ContractError, UsageError
 
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from vall_e.emb.codecs.funcodec_long import Place
-    from vall_e.emb.codecs.funcodec_net import Conv, Layer, Recurrent
-
-WHOLE_S = 120.0  # longer items run in windows, which costs time but bounds the memory
+AT_ONCE_S = 120.0  # longer items run in windows, which costs time but bounds the memory
 WINDOW_S = 20.0
-COPY_SAMPLES = 1 << 24
-DTYPES = ("float32", "bfloat16", "float16")
 SCALE_FLOOR = 1e-8
-MIN_LOG_MAGNITUDE = 1e-6
+COPY_SAMPLES = 1 << 24
 
 
-class FuncodecCodec:
-    """Runs each item alone, but for the LSTM: norms and loudness are taken over all of an item, so nothing is padded.
-
-    `causal` is true of causal models that do not scale their input, of which none is published.
-    """
+class FuncodecCodec(CodeSpace):
+    """FunCodec. Norms and loudness are taken over all of an item, so items are never padded to share a batch."""
 
     def __init__(
         self,
@@ -52,179 +44,151 @@ class FuncodecCodec:
         bit_width: int | None = None,
         device: str = "cpu",
         dtype: str = "float32",
+        at_once_s: float = AT_ONCE_S,
+        window_s: float = WINDOW_S,
     ) -> None:
-        """`bit_width` in bits/s, instead of `num_levels`: as many whole levels as fit into it.
+        """Load the weights: a folder, else the hubs' caches, else a hub.
+
+        Args:
+            weights: a folder with config.yaml and model.pth, or the name of a published model.
+            num_levels: how many levels `encode` returns; all of them if None.
+            bit_width: in bits/s, instead of `num_levels`: as many whole levels as fit into it.
+            device: where torch computes.
+            dtype: in what the networks compute.
+            at_once_s: what is longer runs in windows of `window_s`, which changes speed and memory only.
+            window_s: see `at_once_s`.
 
         Raises:
-            UsageError: levels or bits that the model has not. BackendError: no weights, or not of such a model.
+            UsageError: levels or bits that the model lacks. BackendError: no weights, or not of such a model.
         """
-        if dtype not in DTYPES:
-            raise UsageError(f"funcodec: dtype {dtype!r}; known: {', '.join(DTYPES)}")
+        self._device, self._dtype = device, checkpoints.place("funcodec", device, dtype)
         folder = checkpoint.folder(weights)
         path = folder / checkpoint.FILES[1]
-        self._model = read_config(folder / checkpoint.FILES[0])
-        num_levels = _levels(self._model, num_levels, bit_width)
-        import torch
-
-        from vall_e.emb.codecs.funcodec_net import prepare
-        from vall_e.emb.codecs.timeconv import Lstm
-
-        prepare_device("funcodec", device)
-        self._device, self._dtype = device, getattr(torch, dtype)
+        self._model = model = read_config(folder / checkpoint.FILES[0])
+        num_levels = _levels(model, num_levels, bit_width)
+        checkpoints.require("funcodec", package="encodec", extra="funcodec")
         state = checkpoint.read_state(path)
-        self._encoder, self._decoder = checkpoint.networks(self._model, state, path)
-        self._in_rows = True
-        for net in (self._encoder, self._decoder):
-            self._in_rows &= prepare(net.eval().requires_grad_(False).to(device, self._dtype))
-        self._codebooks = checkpoint.codebooks(self._model, state, path)[:num_levels].to(device)
-        self._lanes = Lstm.LANES if torch.device(device).type == "cpu" else Lstm.LANES_ON_DEVICE
-        self._maps = checkpoint.projections(self._model, state, path, device)
-        self.causal = self._model.encoder.causal and not (self._model.normalize or self._model.chunk_samples)
-        self.causal = self.causal and not self._model.n_fft
+        networks = [network.to(device, self._dtype) for network in checkpoint.networks(model, state, path)]
+        self._encoder, self._decoder = (Split(network) for network in networks)
+        self._codebooks = checkpoint.codebooks(model, state, path)[:num_levels].to(device).double()
+        self._maps = checkpoint.projections(model, state, path, device)
+        self._at_once, self._window = at_once_s * model.sample_rate_hz, max(1, int(window_s * model.frames_per_s))
         self.spec = CodecSpec(
             name="funcodec",
-            weights_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-            sample_rate_hz=self._model.sample_rate_hz,
-            hop_samples=self._model.hop_samples,
+            weights_sha256=checkpoints.digest(path),
+            sample_rate_hz=model.sample_rate_hz,
+            hop_samples=model.hop_samples,
             num_levels=num_levels,
-            codebook_size=self._model.codebook_size,
-            chunk_samples=self._model.chunk_samples,
-            stride_samples=self._model.stride_samples,
+            codebook_size=model.codebook_size,
+            chunk_samples=model.chunk_samples,
+            stride_samples=model.stride_samples,
         )
 
     def encode(self, audio: Sequence[np.ndarray]) -> list[np.ndarray]:
         """float32 [n] each → uint16 [K, spec.num_frames(n)] each."""
-        import torch
-
-        found: list[list[np.ndarray]] = [[] for _ in audio]
-        chunks = ((index, x) for index, item in enumerate(audio) for x in self._chunks(item))
-        with torch.inference_mode(), self._safe_kernels():
-            while batch := list(itertools.islice(chunks, self._lanes)):
-                for (index, _), codes in zip(batch, self._encode([x for _, x in batch]), strict=True):
-                    found[index].append(codes)
-        return [np.concatenate(parts, axis=1) for parts in found]
+        codes = Codes([self.spec.num_frames(len(item)) for item in audio], self._device, self.spec.num_levels)
+        done = [0] * len(audio)
+        owned = ((index, x) for index, item in enumerate(audio) for x in self._chunks(item))
+        with checkpoints.inference(self._dtype):
+            while group := list(itertools.islice(owned, MOST_TOGETHER)):
+                chunks = [x for _, x in group]
+                for (item, x), frames in zip(group, self._frames(chunks), strict=True):
+                    # a spectrum has one column more than hops; the package's own files leave out what comes of it
+                    own = self._quantized(frames.float())[:, : -(-len(x) // self._model.hop_samples)]
+                    codes.write(item, done[item], own)
+                    done[item] += own.shape[1]
+        return codes.arrays()
 
     def scales(self, audio: Sequence[np.ndarray]) -> list[np.ndarray]:
         """float32 [S] each: the root mean square of each chunk, one where the model does not chunk."""
         if not self._model.normalize:
             return [np.zeros(0, np.float32) for _ in audio]
-        import torch
-
         with torch.inference_mode():
             return [np.array([_loudness(x).item() for x in self._chunks(item)], np.float32) for item in audio]
 
     def decode(self, codes: Sequence[np.ndarray], scales: Sequence[np.ndarray] | None = None) -> list[np.ndarray]:
-        """[K,T] each → float32 [hop · T] each; chunks that overlap are faded into each other."""
-        import torch
+        """[K,T] each → float32 [hop · T] each; chunks that overlap are faded into each other.
 
-        found = [np.zeros(0, np.float32)] * len(codes) if scales is None else scales
+        Raises:
+            ContractError: scales of another number of chunks.
+        """
+        gains = [np.zeros(0, np.float32)] * len(codes) if scales is None else scales
+        parts = ((index, part) for index, item in enumerate(codes) for part in self._parts(item, gains[index]))
         sounds: list[list[np.ndarray]] = [[] for _ in codes]
-        parts = ((index, part) for index, item in enumerate(codes) for part in self._parts(item, found[index]))
-        with torch.inference_mode(), self._safe_kernels():
-            while batch := list(itertools.islice(parts, self._lanes)):
-                for (index, _), sound in zip(batch, self._decode([part for _, part in batch]), strict=True):
-                    scaled = sound * found[index][len(sounds[index])] if len(found[index]) else sound
-                    sounds[index].append(scaled)
+        with checkpoints.inference(self._dtype):
+            while group := list(itertools.islice(parts, MOST_TOGETHER)):
+                for (index, _), sound in zip(group, self._sounds([part for _, part in group]), strict=True):
+                    gain = gains[index][len(sounds[index])] if len(gains[index]) else np.float32(1)
+                    sounds[index].append(sound * gain)
         return [item[0] if len(item) == 1 else _overlap(item, self._model.stride_samples) for item in sounds]
 
-    def _safe_kernels(self) -> contextlib.AbstractContextManager[None]:
-        """oneDNN (torch 2.13) was seen to convolve 16 channels by a kernel of 8 wrongly in bfloat16 and float16.
-
-        On one processor, not on all: it is kept out wherever it would convolve.
-        """
-        import torch
-
-        if self._dtype == torch.float32 or self._in_rows:
-            return contextlib.nullcontext()
-        kernels: contextlib.AbstractContextManager[None] = torch.backends.mkldnn.flags(enabled=False)
-        return kernels
-
     def _chunks(self, item: np.ndarray) -> list[Tensor]:
-        import torch
-
-        x = torch.from_numpy(np.ascontiguousarray(item, dtype=np.float32)).to(self._device)
+        x = on_device(item, self._device, torch.float32)
         chunk, stride = self._model.chunk_samples, self._model.stride_samples
         return [x[start : start + chunk] for start in range(0, len(x), stride)] if chunk else [x]
 
-    def _encode(self, chunks: Sequence[Tensor]) -> list[np.ndarray]:
-        """[n_i] each → uint16 [K, ceil(n_i / hop)] each."""
-        found = []
-        for x, frames in zip(chunks, self._frames(chunks), strict=True):
-            # a spectrum has one column more than hops, and the package's own files of codes leave out what comes of it
-            codes = self._quantize(frames.float())[:, : -(-len(x) // self._model.hop_samples)]
-            found.append(codes.cpu().numpy().astype(np.uint16))
-        return found
-
     def _frames(self, chunks: Sequence[Tensor]) -> list[Tensor]:
-        """[n_i] each → encoder output [T_i, D] each. They share the LSTM, which costs the same for one as for many."""
-        import torch
+        """[n_i] each → encoder output [T_i, D] each; those that run at once share the LSTM."""
+        short = [x for x in chunks if len(x) <= self._at_once]
+        found = iter(self._encoder(self._inputs(x) for x in short))
+        return [next(found).T if len(x) <= self._at_once else self._long_frames(x) for x in chunks]
 
-        from vall_e.emb.codecs.funcodec_long import run_pieces, run_windows
+    def _inputs(self, x: Tensor) -> Tensor:
+        length, source = self._source(x)
+        return source(0, -(-length // self._model.encoder.hop))[0]
 
-        hop, has_lstm = self._model.encoder.hop, self._model.encoder.seq_model == "lstm"
-        tail = len(self._encoder) - 2 - has_lstm  # the LSTM and the last convolution
-        front, last = _layers(self._encoder[:tail]), cast("Conv", self._encoder[-1])
-        recurrent = cast("Recurrent", self._encoder[tail]).fast if has_lstm else None
-        short: dict[int, Tensor] = {}
-        found = [torch.empty(0)] * len(chunks)
-        for index, x in enumerate(chunks):
-            length, source = self._source(x)
-            num_frames = -(-length // hop)
-            if len(x) <= WHOLE_S * self._model.sample_rate_hz:
-                short[index] = _run(front, source(0, num_frames))[0].T
-                continue
-            windows = run_windows(front, source, num_frames, size=self._window(), num_steps=length, hop=hop)
-            pieces = (place.core(part, 1)[0].T for part, place in windows)
-            found[index] = run_pieces(last, pieces if recurrent is None else recurrent.stream(pieces))
-        mixed = list(short.values())
-        for index, rows in zip(short, recurrent.whole(mixed) if recurrent and mixed else mixed, strict=True):
-            found[index] = last(rows.T[None])[0].T
-        return found
+    def _long_frames(self, x: Tensor) -> Tensor:
+        """[n] → encoder output [T, D], in windows."""
+        from vall_e.emb.codecs.funcodec_windows import run_pieces, run_windows
+
+        hop = self._model.encoder.hop
+        length, source = self._source(x)
+        front, back, num_frames = self._encoder.front, self._encoder.back, -(-length // hop)
+        if self._encoder.lstm is None:
+            layers = list(front)
+            front, back = torch.nn.Sequential(*layers[:-2]), torch.nn.Sequential(*layers[-2:])
+        windows = run_windows(front, source, num_frames, size=self._window, num_steps=length, hop=hop)
+        pieces = (window.own(part, 1)[0] for part, window in windows)
+        return run_pieces(back, self._recurrent(pieces)).T
+
+    def _recurrent(self, pieces: Iterator[Tensor]) -> Iterator[Tensor]:
+        """[D,T_i] each, one after the other, through the LSTM, if there is one."""
+        lstm, state = self._encoder.lstm, None
+        for piece in pieces:
+            for part in piece.split(LSTM_STEPS, -1):
+                if lstm is None:
+                    yield part
+                else:
+                    (row,), state = lstm.step([part], state)
+                    yield row
 
     def _source(self, x: Tensor) -> tuple[int, functools.partial[Tensor]]:
         """(steps, frames [start, end) of the network's input): samples [1,1,n], or spectra [1,C,F,columns]."""
-        model = self._model
-        scale = _loudness(x) if model.normalize else None
-        if not model.n_fft:
+        scale = _loudness(x) if self._model.normalize else None
+        if not self._model.n_fft:
             return len(x), functools.partial(self._samples, x, scale)
-        half = model.n_fft // 2
-        x = _lengthen(x, half + 1)  # a reflection needs more than it reflects
-        import torch
+        from vall_e.emb.codecs.funcodec_freq import mirrored
 
-        mirrored = torch.nn.functional.pad(x[None], (half, half), "reflect")[0]
-        num_columns = len(x) // model.stft_hop + 1
-        return num_columns, functools.partial(self._spectra, mirrored, scale, num_columns)
+        padded = mirrored(self._model, x)
+        num_columns = (len(padded) - self._model.n_fft) // self._model.stft_hop + 1
+        return num_columns, functools.partial(self._spectra, padded, scale, num_columns)
 
     def _samples(self, x: Tensor, scale: Tensor | None, start: int, end: int) -> Tensor:
         piece = x[None, None, start * self._model.encoder.hop : end * self._model.encoder.hop]
         return (piece if scale is None else piece / scale).to(self._dtype)
 
-    def _spectra(self, mirrored: Tensor, scale: Tensor | None, num_columns: int, start: int, end: int) -> Tensor:
-        import torch
+    def _spectra(self, padded: Tensor, scale: Tensor | None, num_columns: int, start: int, end: int) -> Tensor:
+        from vall_e.emb.codecs.funcodec_freq import spectra
 
         model, hop = self._model, self._model.stft_hop
         first, last = start * model.encoder.hop, min(num_columns, end * model.encoder.hop)
-        piece = mirrored[first * hop : (last - 1) * hop + model.n_fft]
-        piece = piece if scale is None else piece / scale
-        window = torch.hann_window(model.n_fft, device=piece.device)
-        spectrum = torch.stft(piece, model.n_fft, hop, window=window, center=False, return_complex=True)
-        magnitude = spectrum.abs()
-        channels = [magnitude.clamp(min=MIN_LOG_MAGNITUDE).log()]
-        if model.domain == "mag_angle":
-            channels += [spectrum.angle()]
-        else:
-            phase = spectrum / magnitude.clamp(min=MIN_LOG_MAGNITUDE)
-            channels += [phase.real, phase.imag]
-        return torch.stack(channels)[None].to(self._dtype)
+        piece = padded[first * hop : (last - 1) * hop + model.n_fft]
+        return spectra(model, piece if scale is None else piece / scale)[None].to(self._dtype)
 
-    def _quantize(self, frames: Tensor) -> Tensor:
+    def _quantized(self, frames: Tensor) -> Tensor:
         """Encoder output [T, D] → codes [K, T]."""
-        import torch
-
-        from vall_e.emb.codecs.rvq import quantize
-
         if self._maps:
-            frames = torch.nn.functional.linear(frames, *self._maps[0])
+            frames = linear(frames, *self._maps[0])
         if self._model.code_range is not None:
             frames = torch.tanh(frames) * self._model.code_range
         if not self._model.first_level_halved:
@@ -236,7 +200,8 @@ class FuncodecCodec:
         first = quantize(frames[picked], self._codebooks[:1])[:, spread]
         if len(self._codebooks) == 1:
             return first
-        return torch.cat([first, quantize(frames - self._codebooks[0][first[0]], self._codebooks[1:])])
+        rest = frames - self._codebooks[0][first[0]].float()
+        return torch.cat([first, quantize(rest, self._codebooks[1:])])
 
     def _parts(self, codes: np.ndarray, scales: np.ndarray) -> list[np.ndarray]:
         """[K,T] → [K,T_i] of each chunk."""
@@ -245,91 +210,59 @@ class FuncodecCodec:
             raise ContractError(f"{len(scales)} scales for codes of {len(splits)} chunks")
         return np.split(codes, np.cumsum(splits)[:-1], axis=1)
 
-    def _decode(self, parts: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def _sounds(self, parts: Sequence[np.ndarray]) -> list[np.ndarray]:
         """[K,T_i] of each chunk → float32 [hop · T_i] each; they share the LSTM, as in `_frames`."""
-        rows = [self._decoder[0](self._entries(codes))[0].T for codes in parts]
-        if self._model.decoder.seq_model == "lstm":
-            rows = cast("Recurrent", self._decoder[1]).fast.whole(rows)
-        return [self._sound(part.T[None]) for part in rows]
+        inputs = [self._entries(codes) for codes in parts]
+        if self._decoder.lstm is None:
+            return [self._sound(self._decoder.front, x) for x in inputs]
+        rows = self._decoder.lstm(each(self._decoder.front, inputs))
+        if len({row.shape for row in rows}) == 1 and rows[0].device.type != "cpu" and not self._is_long(rows[0]):
+            return [self._audio(y[None].float()).cpu().numpy() for y in each(self._decoder.back, rows)]
+        return [self._sound(self._decoder.back, row) for row in rows]
+
+    def _is_long(self, y: Tensor) -> bool:
+        return y.shape[-1] * self._model.hop_samples > self._at_once
 
     def _entries(self, codes: np.ndarray) -> Tensor:
-        """[K,T] → what the decoder takes, [1, D, T]."""
-        import torch
-
-        from vall_e.emb.codecs.rvq import dequantize
-
-        x = dequantize(torch.from_numpy(codes.astype(np.int64)).to(self._device), self._codebooks)
+        """[K,T] → what the decoder takes, [D, T]."""
+        x = dequantize(on_device(codes, self._device, torch.int64), self._codebooks)
         if self._maps:
-            x = torch.nn.functional.linear(x, *self._maps[1])
-        return x.T[None].to(self._dtype)
+            x = linear(x, *self._maps[1])
+        return x.T.to(self._dtype)
 
-    def _sound(self, y: Tensor) -> np.ndarray:
-        """What the LSTM gives, [1, D, T] → float32 [hop · T]."""
-        from vall_e.emb.codecs.funcodec_long import run_windows
+    def _sound(self, layers: torch.nn.Sequential, y: Tensor) -> np.ndarray:
+        """[D, T] → float32 [hop · T] by the layers after the LSTM, in windows if it is long."""
+        from vall_e.emb.codecs.funcodec_windows import run_windows
 
-        net, num_frames = self._model.decoder, y.shape[-1]
-        tail = _layers(self._decoder[1 + (net.seq_model == "lstm") :])
-        if num_frames * self._model.hop_samples <= WHOLE_S * self._model.sample_rate_hz:
-            return self._audio(_run(tail, y).float()).cpu().numpy()
-        source = functools.partial(_columns, y)
-        keep = 1 if net.is_2d else 0
-        windows = run_windows(tail, source, num_frames, size=self._window(), num_steps=num_frames, keep=keep)
-        return np.concatenate([self._core_audio(part, place) for part, place in windows])
-
-    def _core_audio(self, part: Tensor, place: Place) -> np.ndarray:
-        """A window's own audio; the frame to each side is there for spectra, which overlap."""
-        hop = self._model.hop_samples
-        audio = self._audio(part.float())
-        return audio[place.left * hop :][: place.count * hop].cpu().numpy()
+        if not self._is_long(y):
+            return self._audio(layers(y[None]).float()).cpu().numpy()
+        num_frames, hop = y.shape[-1], self._model.hop_samples
+        # spectra overlap: their windows are right one frame to each side as well
+        windows = run_windows(
+            layers, lambda low, high: y[None, :, low:high], num_frames,
+            size=self._window, num_steps=num_frames, keep=1 if self._model.n_fft else 0,
+        )  # fmt: skip
+        parts = []
+        for part, window in windows:
+            audio = self._audio(part.float())[(window.start - window.low) * hop :]
+            parts.append(audio[: (window.stop - window.start) * hop].cpu().numpy())
+        return np.concatenate(parts)
 
     def _audio(self, y: Tensor) -> Tensor:
         """Decoder output, [1,1,n] or [1,C,F,columns] → [n], a whole number of hops."""
-        import torch
-
-        model = self._model
-        if not model.n_fft:
+        if not self._model.n_fft:
             return y[0, 0]
-        magnitude = torch.nn.functional.softplus(y[:, 0])
-        if model.domain == "mag_angle":
-            spectrum = torch.polar(magnitude, torch.sin(y[:, 1]) * torch.pi)
-        else:
-            spectrum = magnitude * torch.complex(y[:, 1], y[:, 2])
-        window = torch.hann_window(model.n_fft, device=y.device)
-        length = y.shape[-1] * model.stft_hop
-        return torch.istft(spectrum, model.n_fft, model.stft_hop, window=window, length=length)[0]
+        from vall_e.emb.codecs.funcodec_freq import samples
 
-    def _window(self) -> int:
-        return max(1, int(WINDOW_S * self._model.sample_rate_hz) // self._model.hop_samples)
-
-
-def _layers(net: nn.ModuleList) -> list[Layer]:
-    return cast("list[Layer]", list(net))
-
-
-def _run(layers: Sequence[Layer], x: Tensor) -> Tensor:
-    for layer in layers:
-        x = layer(x)
-    return x
+        return samples(self._model, y)
 
 
 def _loudness(x: Tensor) -> Tensor:
     """As the package computes it, to the last bit: an angle near ±π turns on it. Without its copy where x is long."""
     if len(x) <= COPY_SAMPLES:
         return x.square().mean().sqrt() + SCALE_FLOOR
-    from vall_e.emb.codecs.timeconv import moments
-
-    mean, variance = moments(x[None])
-    return (variance + mean.square()).sqrt()[0].float() + SCALE_FLOOR
-
-
-def _lengthen(x: Tensor, length: int) -> Tensor:
-    import torch
-
-    return torch.nn.functional.pad(x, (0, max(0, length - len(x))))
-
-
-def _columns(x: Tensor, start: int, end: int) -> Tensor:
-    return x[..., start:end]
+    total = torch.stack([part.square().sum(dtype=torch.float64) for part in x.split(COPY_SAMPLES)]).sum()
+    return (total / len(x)).sqrt().float() + SCALE_FLOOR
 
 
 def _splits(spec: CodecSpec, num_frames: int) -> list[int]:
@@ -361,7 +294,7 @@ def _overlap(parts: Sequence[np.ndarray], stride: int) -> np.ndarray:
 
 
 def _levels(model: Model, num_levels: int | None, bit_width: int | None) -> int:
-    """The number of levels that is asked for, by count or by bits per second."""
+    """The number of levels asked for, by count or by bits per second."""
     if bit_width is not None:
         num_levels = int(bit_width // model.bits_per_level)
         if not 1 <= num_levels <= model.num_levels:

@@ -32,7 +32,6 @@ class Seanet:
     activation: str = "ELU"
     alpha: float = 1.0
     norm: str = "weight_norm"
-    num_groups: int = 1
     kernel_size: int = 7
     last_kernel_size: int = 7
     residual_kernel_size: int = 3
@@ -79,6 +78,10 @@ class Model:
     @property
     def hop_samples(self) -> int:
         return self.encoder.hop * (self.stft_hop or 1)
+
+    @property
+    def frames_per_s(self) -> float:
+        return self.sample_rate_hz / self.hop_samples
 
     @property
     def bits_per_level(self) -> float:
@@ -180,7 +183,8 @@ def _seanet(section: Mapping[str, Any], where: str, is_2d: bool, input_size: int
     values = dict(section) | {"input_size": input_size, "is_2d": is_2d}
     values["ratios"] = _ratios(values.get("ratios"), is_2d, where)
     norm_params = values.pop("norm_params", None) or {}
-    values["num_groups"] = norm_params.pop("num_groups", 1) if isinstance(norm_params, dict) else 1
+    if isinstance(norm_params, dict) and norm_params.get("num_groups", 1) == 1:
+        norm_params.pop("num_groups", None)
     activation_params = values.pop("activation_params", None) or {}
     values["alpha"] = activation_params.pop("alpha", 1.0) if isinstance(activation_params, dict) else 1.0
     if "half_filters" in values:
@@ -203,6 +207,8 @@ def _seanet(section: Mapping[str, Any], where: str, is_2d: bool, input_size: int
         value, kind = getattr(seanet, field.name), type(field.default)
         if kind in (int, bool, float) and type(value) is not kind and not (kind is float and type(value) is int):
             raise _Wrong(f"{where}: {field.name} is {value!r}, expected {kind.__name__}")
+    if not is_2d and (not seanet.double_filters or seanet.conv_group_ratio > 0 or seanet.tr_conv_group_ratio > 0):
+        raise _Wrong(f"{where}: half_filters, conv_group_ratio and tr_conv_group_ratio are not supported in time")
     if seanet.causal and seanet.norm == "time_group_norm":
         raise _Wrong(f"{where}: time_group_norm can't be causal")
     return seanet

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from vall_e.compat import install_shim
+from vall_e.emb.codecs.batching import fold_weight_norm
 from vall_e.emb.codecs.checkpoints import read_tensors
-from vall_e.emb.codecs.funcodec_config import Model
+from vall_e.emb.codecs.funcodec_config import Model, Seanet
 from vall_e.types import BackendError
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
 HUB_NAME = "alibaba-damo/audio_codec-encodec-en-libritts-16k-nq32ds640-pytorch"
 FILES = ("config.yaml", "model.pth")
@@ -60,7 +62,7 @@ def _from_hub(name: str) -> Path:
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """Tensors of the networks and the quantizer, under this package's names; discriminators are left out.
+    """Tensors of the networks and the quantizer, under the package's names; discriminators are left out.
 
     Raises:
         BackendError: not such a file.
@@ -75,23 +77,17 @@ def read_state(path: Path) -> dict[str, Tensor]:
         if isinstance(key, str) and key.startswith(("encoder.", "decoder.", "quantizer.")):
             if not isinstance(value, torch.Tensor):
                 raise BackendError(f"funcodec: {path} holds no tensor at {key}; is it FunCodec's model.pth?")
-            state[_renamed(key)] = value.float()
-    for key in [key for key in state if key.endswith(".weight_g")]:  # weight norm, folded: the same kernels
-        plain = key.removesuffix("_g")
-        state[plain] = torch._weight_norm(state.pop(plain + "_v"), state.pop(key), 0)
+            state[key] = value.float()
     return state
 
 
-def _renamed(key: str) -> str:
-    """`encoder.model.0.conv.conv.weight` → `encoder.0.conv.weight`: one module where the package nests three."""
-    key = re.sub(r"^(encoder|decoder)\.model\.", r"\1.", key)
-    return re.sub(r"\.(?:conv|convtr)\.(conv|convtr|norm)\.", lambda m: ".norm." if m[1] == "norm" else ".conv.", key)
+def networks(model: Model, state: dict[str, Tensor], path: Path) -> tuple[Any, Any]:
+    """Encoder and decoder with their weights; weight norm, which recomputes them at every call, is folded in.
 
-
-def networks(model: Model, state: dict[str, Tensor], path: Path) -> tuple[nn.ModuleList, nn.ModuleList]:
-    from vall_e.emb.codecs import funcodec_net as build
-
-    nets = build.encoder(model.encoder), build.decoder(model.decoder)
+    Raises:
+        BackendError: weights of another network.
+    """
+    nets = build_encoder(model.encoder), build_decoder(model.decoder)
     for name, net in zip(("encoder.", "decoder."), nets, strict=True):
         own = {key.removeprefix(name): value for key, value in state.items() if key.startswith(name)}
         try:
@@ -99,7 +95,48 @@ def networks(model: Model, state: dict[str, Tensor], path: Path) -> tuple[nn.Mod
         except (RuntimeError, TypeError, AttributeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise BackendError(f"funcodec: {path} does not fit its {FILES[0]}, {name[:-1]}: {reason}") from None
+        fold_weight_norm(net.eval().requires_grad_(False))
     return nets
+
+
+def build_encoder(net: Seanet) -> Any:
+    install_shim()
+    from encodec.modules.seanet import SEANetEncoder
+
+    if net.is_2d:
+        from vall_e.emb.codecs.funcodec_freq import Encoder2d
+
+        return Encoder2d(net)
+    return _skipping(SEANetEncoder(channels=net.input_size, dimension=net.dimension, **_options(net)), net)
+
+
+def build_decoder(net: Seanet) -> Any:
+    install_shim()
+    from encodec.modules.seanet import SEANetDecoder
+
+    if net.is_2d:
+        from vall_e.emb.codecs.funcodec_freq import Decoder2d
+
+        return Decoder2d(net)
+    options = _options(net) | {"trim_right_ratio": net.trim_right_ratio if net.causal else 1.0}
+    return _skipping(SEANetDecoder(channels=net.channels, dimension=net.input_size, **options), net)
+
+
+def _options(net: Seanet) -> dict[str, Any]:
+    """The config in the words of the package `encodec`."""
+    sizes = ("n_filters", "n_residual_layers", "kernel_size", "last_kernel_size", "residual_kernel_size", "compress")
+    return {name: getattr(net, name) for name in (*sizes, "norm", "dilation_base", "causal", "true_skip")} | {
+        "ratios": [time for _, time in net.ratios],
+        "activation_params": {"alpha": net.alpha},
+        "lstm": net.seq_layer_num if net.seq_model == "lstm" else 0,
+    }
+
+
+def _skipping(network: Any, net: Seanet) -> Any:
+    for layer in network.model:
+        if hasattr(layer, "lstm"):
+            layer.skip = net.res_seq
+    return network
 
 
 def codebooks(model: Model, state: dict[str, Tensor], path: Path) -> Tensor:

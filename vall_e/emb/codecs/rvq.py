@@ -1,15 +1,17 @@
 """Residual vector quantisation with an exact nearest neighbour.
 
-The usual expanded distance |x|^2 - 2xe + |e|^2 in float32 loses digits to cancellation, so the code it picks depends on
-the size of the batch, the BLAS and the number of threads. Here it decides only where the runner-up is farther away than
-rounding can reach; everywhere else float64 looks at all entries. The same frames then get the same codes however they
-are batched.
+The usual expanded distance |x|² - 2xe + |e|² loses digits to cancellation in float32, so the code that it picks depends
+on the size of the batch, the BLAS and the number of threads. Here it is computed in float64, and among entries that
+even float64 can't tell apart the lowest index wins: the same frame gets the same codes however it is batched.
 """
 
+from __future__ import annotations
+
+import numpy as np
 import torch
 from torch import Tensor
 
-_CHUNK_VALUES = 1 << 20  # bounds the [frames, C] table of rough distances: 4 MB, which a processor's cache holds
+_CHUNK_VALUES = 1 << 20  # bounds the [frames, C] table of distances: 8 MB
 _CHUNK_VALUES_ON_DEVICE = 1 << 26
 
 
@@ -18,79 +20,78 @@ def quantize(x: Tensor, codebooks: Tensor) -> Tensor:
 
     Args:
         x: float [N, D], one row per frame.
-        codebooks: float [K, C, D].
+        codebooks: float [K, C, D]; float64 saves a conversion.
 
     Returns:
         int64 [K, N]; the lowest index wins a tie.
+
+    Raises:
+        ValueError: frames and entries of different widths.
     """
     if x.ndim != 2 or codebooks.ndim != 3 or x.shape[1] != codebooks.shape[2]:
         raise ValueError(f"expected frames [N, D] and codebooks [K, C, D], got {[*x.shape]} and {[*codebooks.shape]}")
     values = _CHUNK_VALUES if x.device.type == "cpu" else _CHUNK_VALUES_ON_DEVICE
     parts = x.float().split(max(1, values // codebooks.shape[1]))
-    return torch.cat([_quantize_chunk(part, codebooks.float()) for part in parts], dim=1)
+    return torch.cat([_quantize_chunk(part, codebooks.double()) for part in parts], dim=1)
 
 
 def dequantize(codes: Tensor, codebooks: Tensor) -> Tensor:
     """Sum the entries that the codes name.
 
     Args:
-        codes: integer [K', N] with 1 <= K' <= K; missing levels add nothing.
+        codes: integer [K', N] with K' ≤ K, all inside the codebooks; missing levels add nothing.
         codebooks: float [K, C, D].
 
     Returns:
         float32 [N, D].
     """
-    levels, size = codebooks.shape[:2]
-    if codes.ndim != 2 or not 1 <= codes.shape[0] <= levels:
-        raise ValueError(f"expected codes [K, N] with 1 <= K <= {levels}, got {[*codes.shape]}")
-    if codes.numel() and (int(codes.min()) < 0 or int(codes.max()) >= size):
-        raise ValueError(f"codes must lie in 0..{size - 1}, got {int(codes.min())}..{int(codes.max())}")
     total = codebooks.new_zeros(codes.shape[1], codebooks.shape[2], dtype=torch.float32)
-    for level, indices in enumerate(codes.long()):
-        total = total + codebooks[level].float()[indices]
+    for codebook, indices in zip(codebooks, codes.long(), strict=False):
+        total += codebook[indices].float()
     return total
 
 
+class CodeSpace:
+    """What a codec's codes mean: its codebooks, and the ways into and out of them.
+
+    Mixed into the codecs whose entries add up; they set `_codebooks`, float64 [K, C, D].
+    """
+
+    _codebooks: Tensor
+
+    @property
+    def codebooks(self) -> np.ndarray:
+        """The entries of each level, float32 [K, C, D]."""
+        return self._codebooks.float().cpu().numpy()
+
+    def dequantize(self, codes: np.ndarray, first_level: int = 0) -> np.ndarray:
+        """Codes [K', T] of the levels from `first_level` on → float32 [T, D], the sum of their entries."""
+        indices = torch.from_numpy(codes.astype(np.int64)).to(self._codebooks.device)
+        return dequantize(indices, self._codebooks[first_level:]).cpu().numpy()
+
+    def quantize(self, latents: np.ndarray, first_level: int = 0) -> np.ndarray:
+        """What is left of frames at `first_level`, float32 [T, D] → uint16 [K - first_level, T]."""
+        rest = torch.from_numpy(np.ascontiguousarray(latents, np.float32)).to(self._codebooks.device)
+        return quantize(rest, self._codebooks[first_level:]).cpu().numpy().astype(np.uint16)
+
+
 def _quantize_chunk(x: Tensor, codebooks: Tensor) -> Tensor:
-    """float32 [n, D] and [K, C, D] -> int64 [K, n]."""
+    """float32 [n, D] and float64 [K, C, D] → int64 [K, n]."""
     codes = []
     for codebook in codebooks:
-        indices, x = _nearest(x, codebook)
-        codes.append(indices)
+        codes.append(nearest(x.double(), codebook))
+        x = x - codebook[codes[-1]].float()
     return torch.stack(codes)
 
 
-def _nearest(x: Tensor, codebook: Tensor) -> tuple[Tensor, Tensor]:
-    """Index of the row of codebook [C, D] nearest to each row of x [n, D], int64 [n], and what it leaves, [n, D]."""
-    size, width = codebook.shape
-    # |x|^2 is the same for every entry, so it can't change the order
-    rough = torch.addmm(codebook.square().sum(1), x, codebook.T, alpha=-2.0)
-    indices = _lowest(rough)
-    rest = x - codebook[indices]
-    if size > 1:
-        first = rough.gather(1, indices[:, None])[:, 0]
-        second = rough.scatter_(1, indices[:, None], torch.inf).amin(1)
-        # What rounding can add to a rough distance, by the usual bound on a sum of products. The nearest entry is no
-        # farther from x than the one found, hence no longer than `reach`. Where the sum could have hidden it, look on.
-        length, distance = x.norm(dim=1), rest.norm(dim=1)
-        reach = length + distance
-        error = (width + 8) * torch.finfo(torch.float32).eps / 2 * reach * (reach + 2 * length)
-        doubtful = (second <= first + 2 * error).nonzero()[:, 0]
-        if len(doubtful):
-            indices[doubtful] = _nearest_in_float64(x[doubtful].double(), codebook.double())
-            rest[doubtful] = x[doubtful] - codebook[indices[doubtful]]
-    return indices, rest
-
-
-def _lowest(x: Tensor) -> Tensor:
-    """Index of the first lowest of each row [n, C], int64 [n]; torch's own is many times slower on a CPU."""
-    return torch.from_numpy(x.detach().numpy().argmin(1)) if x.device.type == "cpu" else x.argmin(1)
-
-
-def _nearest_in_float64(x: Tensor, codebook: Tensor) -> Tensor:
-    """As `_nearest`, of float64: the lowest index among all that even float64 can't tell apart."""
-    rough = torch.addmm(codebook.square().sum(1), x, codebook.T, alpha=-2.0)
-    reach = x.norm(dim=1) + codebook.norm(dim=1).max()
+def nearest(x: Tensor, codebook: Tensor) -> Tensor:
+    """Index of the row of codebook [C, D] nearest to each row of x [n, D], both float64 → int64 [n]."""
+    lengths = codebook.square().sum(1)
+    # |x|² is the same for every entry, so it can't change the order
+    rough = torch.addmm(lengths, x, codebook.T, alpha=-2.0)
+    reach = x.norm(dim=1) + lengths.max().sqrt()
     error = (x.shape[1] + 4) * torch.finfo(torch.float64).eps * reach.square()
-    farther = rough > (rough.amin(1) + 2 * error)[:, None]
-    return _lowest(farther.view(torch.uint8))
+    is_near = rough <= (rough.amin(1) + 2 * error)[:, None]
+    if x.device.type == "cpu":  # torch's own is many times slower there
+        return torch.from_numpy(is_near.numpy().argmax(1))
+    return is_near.to(torch.uint8).argmax(1)

@@ -6,9 +6,8 @@ docs/tiny.md says how it was trained and what it measures.
 """
 
 import dataclasses
-import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +16,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from vall_e.compat import install_shim
-from vall_e.emb.codecs.checkpoints import prepare_device
+from vall_e.emb.codecs.batching import Codes, Output, on_device, windows
+from vall_e.emb.codecs.checkpoints import check_levels, digest, prepare_device
 from vall_e.emb.codecs.registry import CodecOptions
-from vall_e.emb.codecs.rvq import dequantize, quantize
+from vall_e.emb.codecs.rvq import CodeSpace, dequantize, quantize
 from vall_e.executor import devices
 from vall_e.types import BackendError, CodecSpec, UsageError
 
@@ -108,13 +108,12 @@ class TinyModel(nn.Module):
         return self.output_gain * self.head(self.decoder(latents.transpose(1, 2)))
 
 
-class TinyCodec:
+class TinyCodec(CodeSpace):
     """The codec of this module as the quantising stage wants it; deterministic, on the weights beside this file.
 
     Each item is coded alone, and long ones in windows with as much context as the network can see, so that neither a
     batch nor a window changes the result and memory stays bounded.
     """
-
 
     def __init__(
         self, *, weights: Path | None = None, num_levels: int = 8, device: str = "cpu", window_s: float = 60.0
@@ -123,79 +122,61 @@ class TinyCodec:
 
         Args:
             weights: file to read instead of the shipped one.
-            num_levels: how many levels `encode` gives, 1 up to what the weights hold.
+            num_levels: how many levels `encode` returns, 1 up to what the weights hold.
             device: where torch computes.
             window_s: length of audio that is coded at once.
 
         Raises:
-            BackendError: the file is missing or not this codec's. UsageError: a number of levels it hasn't.
+            BackendError: the file is missing or not this codec's. UsageError: a number of levels that it lacks.
         """
         prepare_device("tiny", device)
         path = WEIGHTS if weights is None else weights
         model = load_model(path)
         config = model.config
-        if not 1 <= num_levels <= config.num_levels:
-            raise UsageError(f"tiny: {num_levels} levels; it has 1 to {config.num_levels}")
+        check_levels("tiny", num_levels, config.num_levels)
         self._window_frames = round(window_s * config.sample_rate_hz / config.hop_samples)
         if self._window_frames < 1:
             raise ValueError(f"window_s must hold at least one frame, got {window_s}")
-        self._model = model.to(device)
-        self._device = device
+        self._model, self._device = model.to(device), device
+        self._all_codebooks = self._model.codebooks.double()
+        self._codebooks = self._all_codebooks[:num_levels]
         self.spec = CodecSpec(
             name="tiny",
-            weights_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+            weights_sha256=digest(path),
             sample_rate_hz=config.sample_rate_hz,
             hop_samples=config.hop_samples,
             num_levels=num_levels,
             codebook_size=config.codebook_size,
         )
 
+    @torch.inference_mode()
     def encode(self, audio: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """float32 [n] at 24 kHz each -> uint16 [K, T] each, T = ceil(n / hop)."""
-        return [self._encode(item) for item in audio]
+        """float32 [n] at 24 kHz each → uint16 [K, T] each, T = ceil(n / hop)."""
+        hop, counts = self.spec.hop_samples, [self.spec.num_frames(len(samples)) for samples in audio]
+        codes, context = Codes(counts, self._device, self.spec.num_levels), self._model.config.encoder_context_frames
+        for item, (samples, count) in enumerate(zip(audio, counts, strict=True)):
+            for start, stop, low, high in windows(count, self._window_frames, context):
+                piece = samples[low * hop : high * hop]
+                piece = np.pad(piece, (0, (high - low) * hop - len(piece)))  # only the last can be short
+                latents = self._model.latents(on_device(piece, self._device, torch.float32)[None])[0]
+                codes.write(item, start, quantize(latents[start - low : stop - low], self._codebooks))
+        return codes.arrays()
 
     def scales(self, audio: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Nothing is normalised: float32 [0] each."""
         return [np.zeros(0, np.float32) for _ in audio]
 
+    @torch.inference_mode()
     def decode(self, codes: Sequence[np.ndarray], scales: Sequence[np.ndarray] | None = None) -> list[np.ndarray]:
-        """Integer [K', T] each, of any 1..8 levels -> float32 [T * hop] each."""
-        return [self._decode(item) for item in codes]
-
-    @torch.inference_mode()
-    def _encode(self, audio: np.ndarray) -> np.ndarray:
-        """float32 [n] -> uint16 [K, T]."""
-        if audio.ndim != 1 or audio.dtype != np.float32:
-            raise ValueError(f"expected mono float32 audio [n], got {audio.dtype} {[*audio.shape]}")
-        hop = self.spec.hop_samples
-        codebooks = self._model.codebooks[: self.spec.num_levels]
-        codes = np.zeros((self.spec.num_levels, self.spec.num_frames(len(audio))), np.uint16)
-        for start, stop, low, high in self._windows(codes.shape[1], self._model.config.encoder_context_frames):
-            piece = audio[low * hop : high * hop]
-            piece = np.pad(piece, (0, (high - low) * hop - len(piece)))  # only the last can be short
-            latents = self._model.latents(torch.from_numpy(piece)[None].to(self._device))[0]
-            codes[:, start:stop] = quantize(latents[start - low : stop - low], codebooks).cpu().numpy()
-        return codes
-
-    @torch.inference_mode()
-    def _decode(self, codes: np.ndarray) -> np.ndarray:
-        """Integer [K', T] -> float32 [T * hop]."""
-        if codes.ndim != 2 or not np.issubdtype(codes.dtype, np.integer):
-            raise ValueError(f"expected integer codes [K, T], got {codes.dtype} {[*codes.shape]}")
-        hop = self.spec.hop_samples
-        audio = np.zeros(codes.shape[1] * hop, np.float32)
-        for start, stop, low, high in self._windows(codes.shape[1], self._model.config.decoder_context_frames):
-            piece = torch.from_numpy(codes[:, low:high].astype(np.int64)).to(self._device)
-            latents = dequantize(piece, self._model.codebooks)
-            decoded = self._model.synthesise(latents[None])[0].cpu().numpy()
-            audio[start * hop : stop * hop] = decoded[(start - low) * hop : (stop - low) * hop]
-        return audio
-
-    def _windows(self, frames: int, context: int) -> Iterator[tuple[int, int, int, int]]:
-        """(start, stop) of each window and (low, high) of what it needs, in frames."""
-        for start in range(0, frames, self._window_frames):
-            stop = min(start + self._window_frames, frames)
-            yield start, stop, max(start - context, 0), min(stop + context, frames)
+        """Integer [K', T] each, of any 1..8 levels → float32 [T * hop] each."""
+        hop, context = self.spec.hop_samples, self._model.config.decoder_context_frames
+        sounds = Output([item.shape[1] * hop for item in codes], self._device)
+        for item, own in enumerate(codes):
+            for start, stop, low, high in windows(own.shape[1], self._window_frames, context):
+                latents = dequantize(on_device(own[:, low:high], self._device, torch.int64), self._all_codebooks)
+                decoded = self._model.synthesise(latents[None])[0]
+                sounds.write(item, start * hop, decoded[(start - low) * hop : (stop - low) * hop])
+        return sounds.arrays()
 
 
 def load_model(path: Path) -> TinyModel:

@@ -7,20 +7,21 @@ decode takes Vocos' weights only. To encode takes EnCodec's as well, those of th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from vall_e.emb.codecs import checkpoints
+from vall_e.emb.codecs.batching import Output, frames_of_reach, on_device, windows
 from vall_e.emb.codecs.registry import CodecOptions
+from vall_e.emb.codecs.rvq import CodeSpace, dequantize
 from vall_e.executor import devices
 from vall_e.types import BackendError, CodecSpec
 
 if TYPE_CHECKING:
-    import torch
-
     from vall_e.emb.codecs.encodec import EncodecCodec
 
 REPOSITORY = "charactr/vocos-encodec-24khz"
@@ -30,9 +31,8 @@ CODEBOOK_SIZE = 1024
 ENCODEC_FILES = ("encodec_24khz*.th", "encodec_24khz*.safetensors")
 
 
-class VocosCodec:
+class VocosCodec(CodeSpace):
     """Its codes are EnCodec's, and so is its `encode`. Each item is decoded alone, long ones in windows."""
-
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class VocosCodec:
         else the hub. The folder may hold EnCodec's file as well, under the name that it has in its own cache.
 
         Raises:
-            BackendError: package or weights are missing or do not fit. UsageError: levels or dtype it has not.
+            BackendError: package or weights are missing or do not fit. UsageError: levels or dtype that it lacks.
         """
         for package in ("vocos", "encodec"):
             checkpoints.require("vocos", package=package, extra="vocos")
@@ -57,7 +57,7 @@ class VocosCodec:
         self._model, self._codebooks, self._bandwidth_levels = _build(config_path, path, state)
         checkpoints.check_levels("vocos", num_levels, len(self._codebooks))
         self._model.to(device, self._dtype)
-        self._codebooks = self._codebooks[:num_levels].to(device)
+        self._codebooks = self._codebooks[:num_levels].to(device).double()
         self._options: dict[str, Any] = {"num_levels": num_levels, "device": device, "dtype": dtype}
         self._folder = path.parent
         self._encodec: EncodecCodec | None = None
@@ -90,33 +90,20 @@ class VocosCodec:
 
     def decode(self, codes: Sequence[np.ndarray], scales: Sequence[np.ndarray] | None = None) -> list[np.ndarray]:
         """[K,T] each → float32 [320 · T] each. K between two bandwidths counts as the wider one."""
-        return [self._decode(item) for item in codes]
-
-    def _decode(self, codes: np.ndarray) -> np.ndarray:
-        import torch
-
-        from vall_e.emb.codecs.rvq import dequantize
-
-        wide = sum(len(codes) > levels for levels in self._bandwidth_levels[:-1])
-        audio = np.zeros(codes.shape[1] * HOP, np.float32)
-        with torch.inference_mode():
-            bandwidth = torch.tensor([wide], device=self._codebooks.device)
-            for start, stop, low, high in self._windows(codes.shape[1]):
-                indices = torch.from_numpy(codes[:, low:high].astype(np.int64)).to(self._codebooks.device)
-                frames = dequantize(indices, self._codebooks).T[None].to(self._dtype)
-                hidden = self._model["backbone"](frames, bandwidth_id=bandwidth)
-                # the inverse Fourier transform knows float32 only
-                sound = self._model["head"].float()(hidden.float())[0].cpu().numpy()
-                audio[start * HOP : stop * HOP] = sound[(start - low) * HOP : (stop - low) * HOP]
-        return audio
-
-    def _windows(self, num_frames: int) -> Iterator[tuple[int, int, int, int]]:
-        """(start, stop) of each window and (low, high) of what it needs, in frames."""
-        head, backbone = self._model["head"], self._model["backbone"]
-        reach = 3 * (1 + len(backbone.convnext)) + -(-head.istft.win_length // (2 * HOP))
-        for start in range(0, num_frames, self._window_frames):
-            stop = min(start + self._window_frames, num_frames)
-            yield start, stop, max(0, start - reach), min(num_frames, stop + reach)
+        sounds = Output([item.shape[1] * HOP for item in codes], self._codebooks.device)
+        head, backbone = self._model["head"].float(), self._model["backbone"]
+        context = frames_of_reach(backbone, 1) + -(-head.istft.win_length // (2 * HOP))
+        with checkpoints.inference(self._dtype):
+            for item, own in enumerate(codes):
+                wide = sum(len(own) > levels for levels in self._bandwidth_levels[:-1])
+                bandwidth = torch.tensor([wide], device=self._codebooks.device)
+                for start, stop, low, high in windows(own.shape[1], self._window_frames, context):
+                    indices = on_device(own[:, low:high], self._codebooks.device, torch.int64)
+                    frames = dequantize(indices, self._codebooks).T[None].to(self._dtype)
+                    # the inverse Fourier transform knows float32 only
+                    sound = head(backbone(frames, bandwidth_id=bandwidth).float())[0]
+                    sounds.write(item, start * HOP, sound[(start - low) * HOP : (stop - low) * HOP])
+        return sounds.arrays()
 
 
 def _files(weights: Path | None) -> tuple[Path, Path]:
@@ -151,7 +138,6 @@ def _build(config_path: Path, path: Path, state: Mapping[str, Any]) -> tuple[Any
     Raises:
         BackendError: files of another model.
     """
-    import torch
     import yaml
 
     from vall_e.compat import install_shim
