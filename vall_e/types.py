@@ -124,7 +124,7 @@ class Word(Record, frozen=True, kw_only=True):
 
 
 class Segment(Record, frozen=True, kw_only=True):
-    """A stretch of speech of one speaker (None: not diarised), with its words in order of time."""
+    """A span of speech of one speaker (None: not diarised), with its words in order of time."""
 
     text: str
     start_s: float
@@ -176,7 +176,7 @@ class Utterance(Record, frozen=True, kw_only=True):
 class CodecSpec(Record, frozen=True, kw_only=True):
     """What a codec publishes, so that no caller branches on its name. `num_frames` owns the length law.
 
-    A chunked codec (`chunk_samples` > 0) codes stretches of that length, `stride_samples` apart, each on its own.
+    A chunked codec (`chunk_samples` > 0) codes spans of that length, `stride_samples` apart, each on its own.
     With `chunk_frames` what is no longer than a chunk is coded as a whole, all else in chunks of exactly that many
     frames.
     """

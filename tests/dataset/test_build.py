@@ -306,7 +306,7 @@ def test_a_row_that_moves_under_the_build_is_named(rows, make, monkeypatch):
             yield done
 
     monkeypatch.setattr("vall_e.progress.track", meddle)
-    with pytest.raises(ContractError, match="changed while it was read|not JSON"):
+    with pytest.raises(ContractError, match="changed while it was read|not JSON|field"):
         build(folder, folder / "built", SMALL)
 
 

@@ -424,10 +424,10 @@ def test_wrong_calls(arguments: list[str], message: str) -> None:
 @pytest.mark.parametrize(
     ("missing", "options", "named"),
     [
-        ("espeakng_loader", "", "espeakng-loader"),
-        ("phonemizer", "", "pip install phonemizer"),
+        ("espeakng_loader", "", 'pip install "vall-e[g2p]"'),
+        ("phonemizer", "", 'pip install "vall-e[g2p]"'),
         ("segments", "--backend segments", 'pip install "vall-e[segments]"'),
-        ("pykakasi", "--language ja", "pip install pykakasi"),
+        ("pykakasi", "--language ja", 'pip install "vall-e[g2p]"'),
     ],
 )
 def test_what_is_missing_is_named_in_one_line(missing: str, options: str, named: str) -> None:

@@ -550,5 +550,5 @@ def test_a_damaged_manifest_is_named_by_line(tmp_path: Path, voices: Path) -> No
     meta = write_transcripts(tmp_path / "meta", [said(f"english/awb/{name}.mp3", "x") for name in "ab"])
     path = meta / "transcripts.jsonl"
     path.write_text(path.read_text().replace('"text": "x", "segments"', '"txt": "x", "segments"', 1))
-    with pytest.raises(ContractError, match=r"transcripts.jsonl:1: [Uu]nknown field txt"):
+    with pytest.raises(ContractError, match=r"transcripts.jsonl:1: .*unknown field txt"):
         process(voices, meta, tmp_path / "data", options())

@@ -21,7 +21,7 @@ from vall_e.corpora.importing import import_corpus
 from vall_e.corpora.registry import ImportOptions
 from vall_e.emb import similar
 from vall_e.emb.features import top_k as top_k_
-from vall_e.emb.similar import SimilarOptions, Slice, load_slices, same_stretch, top_k
+from vall_e.emb.similar import SimilarOptions, Slice, load_slices, overlapping, top_k
 from vall_e.types import BackendError, ContractError, UsageError, Utterance, speaker_of, utterance_id
 
 RATE_HZ = 16_000
@@ -76,10 +76,14 @@ class Corpus:
         storage.write_json_lines(path, change([row for _, row in storage.read_json_lines(path)]), self.data)
 
     def run(self, options: SimilarOptions = CODES, **more: Any) -> dict[str, list[tuple[str, float]]]:
-        if options.similarity_backend == "mfcc" and audio.find_files(self.voices):
-            import_corpus(self.voices, self.data.parent / "metadata", ImportOptions(update=True, executor="serial"))
+        self.refresh()
         similar.similar(self.data, options, **more)
         return self.lists()
+
+    def refresh(self) -> None:
+        """Imports new recordings, as `transcribe` does."""
+        if audio.find_files(self.voices):
+            import_corpus(self.voices, self.data.parent / "metadata", ImportOptions(executor="serial"))
 
     def lists(self) -> dict[str, list[tuple[str, float]]]:
         rows = [row for _, row in storage.read_json_lines(self.data / "similar.jsonl")]
@@ -174,7 +178,7 @@ def test_among_all_a_voice_is_nearest_to_itself(corpus: Corpus, backend: str) ->
         assert [other.split("/")[1] for other, _ in found] == [name.split("/")[1]] * 2, (name, found)
 
 
-def test_slices_of_the_same_stretch_are_left_out(corpus: Corpus) -> None:
+def test_slices_of_the_overlapping_are_left_out(corpus: Corpus) -> None:
     first, second, third = (f"g/ben/long.wav-{index:05d}" for index in range(3))
     lists = corpus.run()
     assert second not in dict(lists[third])
@@ -344,10 +348,10 @@ def test_lost_rows_come_back(corpus: Corpus) -> None:
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"top_k": 3}, "top_k: 8, now 3"),
-        ({"scope": "dataset"}, "scope: speaker, now dataset"),
-        ({"similarity_backend": "mfcc"}, "similarity_backend: codes, now mfcc"),
-        ({"code_levels": 1}, "code_levels: 0, now 1"),
+        ({"top_k": 3}, "top_k 8, now 3"),
+        ({"scope": "dataset"}, "scope 'speaker', now 'dataset'"),
+        ({"similarity_backend": "mfcc"}, "similarity_backend 'codes', now 'mfcc'"),
+        ({"code_levels": 1}, "code_levels 0, now 1"),
     ],
 )
 def test_other_options_are_refused_until_overwrite(corpus: Corpus, change: dict[str, Any], named: str) -> None:
@@ -406,13 +410,14 @@ def test_a_recording_that_is_gone_has_an_empty_list_and_is_in_none(corpus: Corpu
     (corpus.voices / "g/anna/0.wav").unlink()
     (corpus.voices / "g/ben/long.wav").unlink()
     corpus.add("g/anna/new.wav", speech("anna", 7))
+    corpus.refresh()
     report = similar.similar(corpus.data, SimilarOptions(executor="serial"))
     lists = corpus.lists()
     assert (report.num_rows, report.num_resumed) == (11, 7), "ben's lists stand: nothing asked for his audio"
     assert lists["g/anna/0.wav"] == []
     assert {other for other, _ in lists["g/anna/1.wav"]} == {"g/anna/2.wav", "g/anna/new.wav"}
     assert "1 recording is not in the folder of audio any more, like g/anna/0.wav: its utter" in report.warnings[0]
-    assert "process --overwrite leaves them out" in report.warnings[0]
+    assert "--update of all stages leaves them out" in report.warnings[0]
     assert similar.similar(corpus.data, SimilarOptions(executor="serial")).warnings == report.warnings, "it is so still"
     assert corpus.lists() == lists
 
@@ -445,7 +450,7 @@ def test_a_folder_with_none_of_the_recordings_is_another_one(corpus: Corpus, tmp
     corpus.run(SimilarOptions(executor="serial"))
     before = corpus.bytes()
     (tmp_path / "other").mkdir()
-    with pytest.raises(UsageError, match="holds none of the recordings, like g/anna/0.wav; .*--input-audio"):
+    with pytest.raises(UsageError, match="made from .*voices, now .*other"):
         corpus.run(SimilarOptions(executor="serial", overwrite=True), input_audio=tmp_path / "other")
     assert corpus.bytes() == before
 
@@ -499,7 +504,7 @@ def shorten(path: Path) -> None:
 )
 def test_audio_that_changed_ends_the_run(corpus: Corpus, name: str, spoil: Any) -> None:
     spoil(corpus.voices / name.removesuffix("-00002"))
-    with pytest.raises(ContractError, match=f"^{name}: .*--input-audio or run .* --overwrite"):
+    with pytest.raises(ContractError, match=f"^{name}: .*--input-audio or run .* --update"):
         corpus.run(SimilarOptions(executor="serial"))
     assert corpus.lists().keys() < corpus.ids()
 
@@ -533,7 +538,8 @@ def test_a_link_that_leaves_the_voices_is_refused(corpus: Corpus, tmp_path: Path
 @pytest.mark.parametrize("backend", ["mfcc", "codes"])
 def test_paths_from_data_stay_inside(corpus: Corpus, name: str, backend: str) -> None:
     corpus.rewrite(lambda rows: [rows[0] | {"recording_id": name, "codes": name}])
-    with pytest.raises(ContractError, match="not a path below"):
+    error = ContractError if backend == "codes" else UsageError  # it is the id of no recording
+    with pytest.raises(error, match="not a path below|holds none of the recordings"):
         corpus.run(SimilarOptions(executor="serial", similarity_backend=backend))
 
 
@@ -564,7 +570,7 @@ def test_missing_codes_name_the_file(corpus: Corpus) -> None:
         (lambda rows: [rows[0], *rows], "g/anna/0.wav for the second time"),
         (lambda rows: [rows[0] | {"num_samples": 0}], "g/anna/0.wav: no audio"),
         (lambda rows: [rows[0] | {"start_samples": -1}], "g/anna/0.wav: no audio"),
-        (lambda rows: [{key: rows[0][key] for key in rows[0] if key != "codes"}], "'codes'"),
+        (lambda rows: [{key: rows[0][key] for key in rows[0] if key != "codes"}], "field codes"),
         (lambda rows: [rows[0] | {"start_samples": "0"}], "start_samples: expected int"),
     ],
 )
@@ -606,14 +612,14 @@ def test_the_command_reads_its_section_of_a_config_file(corpus: Corpus, tmp_path
     assert again.stdout == "similar: 10 rows, 0 rejects (none); 10 of 10 items were done before\n"
     other = command("--input-dataset", corpus.data, "--config", file, "--top-k", 2)
     assert (other.returncode, other.stderr.count("\n")) == (2, 1)
-    assert "top_k: 1, now 2" in other.stderr
+    assert "top_k 1, now 2" in other.stderr
 
 
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
         (["--top-k", "0"], "top_k: 0 is below 1"),
-        (["--top-k", "many"], "'many' is not a int"),
+        (["--top-k", "many"], "'many' is not a whole number"),
         (["--similarity-backend", "mfc"], "did you mean 'mfcc'?"),
         (["--scope", "spekaer"], "did you mean 'speaker'?"),
         (["--workers", "-1"], "--workers -1"),
@@ -728,7 +734,7 @@ def test_nothing_to_search() -> None:
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 30), st.integers(1, 12)), max_size=25))
-def test_same_stretch_means_a_shared_sample(pieces: list[tuple[str, int, int]]) -> None:
+def test_overlapping_means_a_shared_sample(pieces: list[tuple[str, int, int]]) -> None:
     slices = [
         Slice(id=f"{n}", recording_id=name, group="", speaker="s", sample_rate_hz=1, start_samples=start,
               num_samples=num, num_frames=1, codes="c")
@@ -738,7 +744,7 @@ def test_same_stretch_means_a_shared_sample(pieces: list[tuple[str, int, int]]) 
     expected = [
         [n for n in range(len(pieces)) if n != row and samples[n] & samples[row]] for row in range(len(pieces))
     ]
-    assert [found.tolist() for found in same_stretch(slices)] == expected
+    assert [found.tolist() for found in overlapping(slices)] == expected
 
 
 def test_slices_come_sorted_by_id(corpus: Corpus) -> None:

@@ -36,7 +36,7 @@ FFMPEG_DEMUXERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,asf,aac,mp3,ogg,flac,wav,w64,aiff,au,amr,amrnb,amrwb,caf,avi,mpegts,mpeg"
 )
 # Of these the duration is written in the file; of the others FFmpeg may have guessed it from a bit rate.
-DURATION_IS_TOLD = frozenset(("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "asf", "flac"))
+DURATION_IS_STATED = frozenset(("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "asf", "flac"))
 MISSING_SHARE, MISSING_S = 0.05, 0.2  # a file is cut short when it lacks more than both; durations are rounded
 
 
@@ -127,7 +127,7 @@ def _check_shape(rate_hz: int, num_channels: int) -> None:
 
 
 def _check_whole(file: soundfile.SoundFile) -> None:
-    """libsndfile cuts the length in a header down to what is there; its log tells what was promised.
+    """libsndfile cuts the length in a header down to what is there; its log says what was promised.
 
     Raises:
         AudioError: TRUNCATED.
@@ -208,18 +208,18 @@ def _decoded(container: Any, stream: Any) -> Iterator[Any]:
 
 
 def _promised_s(path: Path, container: Any, stream: Any, rate_hz: int) -> float | None:
-    """The length that the file itself tells, if it does."""
+    """The length that the file itself states, if it does."""
     if container.format.name == "mp3":
         num_frames = _counted_mp3_frames(path)
         samples_per_frame = 1152 if rate_hz >= 32_000 else 576  # of layer III, which alone has the count
         return None if num_frames is None else (num_frames - MP3_PADDING_FRAMES) * samples_per_frame / rate_hz
-    if container.format.name not in DURATION_IS_TOLD:
+    if container.format.name not in DURATION_IS_STATED:
         return None
     if stream.duration:
         return float(stream.duration * stream.time_base)
-    told = re.fullmatch(r"(\d+):(\d+):(\d+\.?\d*)", stream.metadata.get("DURATION", ""))
-    if told:
-        return int(told[1]) * 3600 + int(told[2]) * 60 + float(told[3])
+    found = re.fullmatch(r"(\d+):(\d+):(\d+\.?\d*)", stream.metadata.get("DURATION", ""))
+    if found:
+        return int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3])
     if container.duration and len(container.streams) == 1:  # else it may be that of a longer video
         return float(container.duration / 1_000_000)
     return None

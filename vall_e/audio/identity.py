@@ -16,7 +16,7 @@ END_BYTES = 1 << 16
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """What tells one state of a file from another; the names are those of Recording."""
+    """What distinguishes one state of a file from another; the names are those of Recording."""
 
     size_bytes: int
     modified_ns: int

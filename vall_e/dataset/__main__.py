@@ -1,4 +1,4 @@
-"""Command line: `python -m vall_e.dataset build` makes the training files, `show` tells what is in them."""
+"""Command line: `python -m vall_e.dataset build` makes the training files, `show` says what is in them."""
 
 from __future__ import annotations
 

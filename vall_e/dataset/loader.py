@@ -29,7 +29,7 @@ class Loader:
         for epoch in range(loader.epoch, epochs):
             loader.set_epoch(epoch)
             for batch in loader:
-                ...                                    # loader.state_dict() goes on after this batch
+                ...                                    # loader.state_dict() continues after this batch
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Loader:
         return self._identity | {"version": STATE_VERSION, "epoch": self.epoch, "batch": self._consumed}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """The next iteration goes on after the batch at which `state` was taken, with exactly the batches it would
+        """The next iteration continues after the batch at which `state` was taken, with exactly the batches it would
         have had.
 
         Raises:

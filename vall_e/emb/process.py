@@ -183,7 +183,7 @@ class Worker:
         return None
 
     def _cuts(self, path: Path, draft: Draft, slices: Sequence[Slice]) -> Iterator[Cut]:
-        """The slices that can be spoken and heard, in order; the audio is read in one pass."""
+        """The slices that have phonemes and sound, in order; the audio is read in one pass."""
         spoken: list[tuple[Slice, str]] = []
         for cut in slices:
             phonemes = to_phonemes(self.phonemizer, cut.text, draft.language, item_id=cut.id, stage=STAGE)
@@ -375,8 +375,8 @@ def check_head(head: dict[str, Any], source: Source, options: ProcessOptions, da
         if storage.prefix_hash(path, seen["bytes"]) != (seen["bytes"], seen["sha256"]):
             raise UsageError(f"{dataset}: {path} was recreated since; {stage.OVERWRITE_ADVICE}")
     elif head.get("transcribe") != source.made_with:
-        told = f"the transcripts were made with {head.get('transcribe')}, now with {source.made_with}"
-        raise UsageError(f"{dataset}: {told}; {stage.OVERWRITE_ADVICE}")
+        what = f"the transcripts were made with {head.get('transcribe')}, now with {source.made_with}"
+        raise UsageError(f"{dataset}: {what}; {stage.OVERWRITE_ADVICE}")
 
 
 def make_head(head: dict[str, Any] | None, source: Source, options: ProcessOptions, dataset: Path) -> dict[str, Any]:
@@ -396,7 +396,7 @@ def make_head(head: dict[str, Any] | None, source: Source, options: ProcessOptio
     updated = {"updated": head["updated"]} if head and "updated" in head else {}
     return {
         "schema_version": storage.SCHEMA_VERSION,
-        "made": (head or {}).get("made") or now,  # tells a dataset from one that was recreated with the same rows
+        "made": (head or {}).get("made") or now,  # differs once the dataset is recreated, with whatever rows
         **updated,
         "codec": codec,
         "config": {"input_audio": storage.printable(source.root.resolve()), **options.result_options},

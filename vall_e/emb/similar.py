@@ -35,7 +35,7 @@ from vall_e.emb.features.slices import (
     group,
     items_of,
     load_slices,
-    same_stretch,
+    overlapping,
 )
 from vall_e.emb.features.top_k import top_k
 from vall_e.executor import EXECUTORS, make_executor
@@ -110,7 +110,8 @@ def similar(
     groups = group(load_slices(input_dataset), options.scope)
     extractor = load_features(options, _codec(input_dataset))
     with storage.folder_lock(input_dataset):
-        source = _source(input_dataset, input_audio, input_metadata, options, needs_audio=extractor.needs_audio)
+        needs_audio = extractor.needs_audio and bool(groups)
+        source = _source(input_dataset, input_audio, input_metadata, options, needs_audio=needs_audio)
         settings = _settings(input_dataset, options)
         done = set() if options.overwrite else _done(source, groups, settings, options)
         todo = {key: groups[key] for key in sorted(groups.keys() - done)}
@@ -163,8 +164,8 @@ def _missing(source: Source, todo: Mapping[str, Sequence[Slice]], groups: Mappin
     missing = {name for name in wanted if not source.is_there(name)}
     others = (piece.recording_id for slices in groups.values() for piece in slices)
     if missing and missing == wanted and not any(source.is_there(name) for name in others):
-        told = f"holds none of the recordings, like {min(wanted)}"
-        raise UsageError(f"{source.root}: {told}; give the right --input-audio")
+        what = f"holds none of the recordings, like {min(wanted)}"
+        raise UsageError(f"{source.root}: {what}; give the right --input-audio")
     return missing
 
 
@@ -371,7 +372,7 @@ def _gather(
 
 def _rows(slices: Sequence[Slice], features: np.ndarray, k: int) -> list[dict[str, Any]]:
     """`slices` sorted by id, as ties go to the lower index."""
-    indices, scores = top_k(features, k, excluded=same_stretch(slices))
+    indices, scores = top_k(features, k, excluded=overlapping(slices))
     return [
         {"id": piece.id, "similar": [[slices[n].id, score] for n, score in zip(best, values, strict=True) if n >= 0]}
         for piece, best, values in zip(slices, indices.tolist(), scores.tolist(), strict=True)

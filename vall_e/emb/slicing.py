@@ -17,7 +17,7 @@ TOLERANCE_S = 0.5  # by which recognisers may place the last word behind the end
 
 @dataclass(frozen=True, kw_only=True)
 class Slice:
-    """A stretch of one recording and what is said in it; word times count from the slice's start."""
+    """A span of one recording and what is said in it; word times count from the slice's start."""
 
     id: str
     start_samples: int
@@ -43,7 +43,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Piece:
+class Speech:
     """Text with its edges in samples: [first, last) is speech; words are on the recording's clock."""
 
     text: str
@@ -54,7 +54,7 @@ class Piece:
 
 
 def plan_slices(recording: Recording, transcript: Transcript, limits: Limits) -> tuple[list[Slice], list[Reject]]:
-    """Slices of a recording in order of time, and the stretches that can't become one, each with its reason.
+    """Slices of a recording in order of time, and the spans that can't become one, each with its reason.
 
     `auto` takes the whole file unless it is longer than the maximum or has several segments. A segment that is too long
     is split at its widest gaps between words.
@@ -94,8 +94,8 @@ def _plan_segments(recording: Recording, transcript: Transcript, limits: Limits)
         # the gap to a neighbour is shared: each may widen to its middle, so that slices never share a sample
         lowest = (pieces[index - 1].last + piece.first + 1) // 2 if index else 0
         highest = (piece.last + pieces[index + 1].first) // 2 if index + 1 < len(pieces) else recording.num_samples
-        room = (max(lowest, floor), highest)  # the floor holds back segments that jump back in time
-        planned = _cut(utterance_id(recording.id, index), piece, room, recording, limits)
+        bounds = (max(lowest, floor), highest)  # the floor holds back segments that jump back in time
+        planned = _cut(utterance_id(recording.id, index), piece, bounds, recording, limits)
         if isinstance(planned, Slice):
             slices.append(planned)
             floor = planned.start_samples + planned.num_samples
@@ -104,8 +104,8 @@ def _plan_segments(recording: Recording, transcript: Transcript, limits: Limits)
     return slices, rejects
 
 
-def _piece(segment: Segment, recording: Recording) -> Piece:
-    """The stretch that a segment's words take, or its own times where it has no words."""
+def _piece(segment: Segment, recording: Recording) -> Speech:
+    """The span that a segment's words take, or its own times where it has no words."""
     start_s = segment.words[0].start_s if segment.words else segment.start_s
     end_s = segment.words[-1].end_s if segment.words else segment.end_s
     rate_hz = recording.sample_rate_hz
@@ -114,10 +114,10 @@ def _piece(segment: Segment, recording: Recording) -> Piece:
         last = recording.num_samples
     # a diarised voice is known within its recording only: 'SPEAKER_00' of two recordings are two people
     speaker = f"{recording.id}#{segment.speaker}" if segment.speaker else None
-    return Piece(segment.text, seconds_to_samples(start_s, rate_hz), last, segment.words, speaker)
+    return Speech(segment.text, seconds_to_samples(start_s, rate_hz), last, segment.words, speaker)
 
 
-def split(piece: Piece, max_samples: int, sample_rate_hz: int) -> list[Piece]:
+def split(piece: Speech, max_samples: int, sample_rate_hz: int) -> list[Speech]:
     """Halves at the widest gap between words until every part is short enough or has one word.
 
     The middle wins among gaps of the same width, so that parts are of like length.
@@ -130,8 +130,8 @@ def split(piece: Piece, max_samples: int, sample_rate_hz: int) -> list[Piece]:
     left_text, right_text = split_text(piece.text, words, at)
     end = seconds_to_samples(words[at - 1].end_s, sample_rate_hz)
     start = seconds_to_samples(words[at].start_s, sample_rate_hz)
-    left = Piece(left_text, piece.first, end, words[:at], piece.speaker)
-    right = Piece(right_text, start, piece.last, words[at:], piece.speaker)
+    left = Speech(left_text, piece.first, end, words[:at], piece.speaker)
+    right = Speech(right_text, start, piece.last, words[at:], piece.speaker)
     return split(left, max_samples, sample_rate_hz) + split(right, max_samples, sample_rate_hz)
 
 
@@ -152,10 +152,10 @@ def split_text(text: str, words: Sequence[Word], at: int) -> tuple[str, str]:
     return text[:edge].strip(), text[edge:].strip()
 
 
-def _cut(item_id: str, piece: Piece, room: tuple[int, int], recording: Recording, limits: Limits) -> Slice | Reject:
-    """Widens a piece into the silence around it, inside `room`."""
+def _cut(item_id: str, piece: Speech, bounds: tuple[int, int], recording: Recording, limits: Limits) -> Slice | Reject:
+    """Widens a piece into the silence around it, inside `bounds`."""
     rate_hz = recording.sample_rate_hz
-    lowest, highest = room
+    lowest, highest = bounds
     if not 0 <= lowest <= piece.first < piece.last <= highest <= recording.num_samples:
         detail = (
             f"speech at {piece.first / rate_hz:.2f}..{piece.last / rate_hz:.2f} s overlaps its neighbours "

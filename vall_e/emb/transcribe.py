@@ -133,6 +133,7 @@ def transcribe(
     """
     started = time.monotonic()
     executor = make_executor(options.executor, options.workers, options.device)
+    corpus_root(input_audio, output_metadata)
     recognisers = load_recognisers(options)  # reports what is missing before anything is written
     recorded = (storage.read_json(output_metadata / layout.METADATA_JSON) or {}).get(STAGE)
     if recorded is not None and not options.overwrite:
@@ -161,7 +162,9 @@ def transcribe(
             total_audio_s=float(recordings.values[todo].sum()),
             start=begin,
             overwrite=options.overwrite,
+            bunch_s=0.0,  # recognisers gain nothing from several recordings, and each row is kept at once
         )
+        storage.JsonlWriter(results.rows_path).close()  # so that later stages find a file, if an empty one
     report.rejects = report.rejects + imported.rejects
     report.notes = imported.notes + report.notes
     report.wall_s = time.monotonic() - started

@@ -36,7 +36,7 @@ def require_file(path: Path, made_by: str) -> Path:
 
 
 def require_voices(path: Path) -> Path:
-    """`path`, if it is a folder of recordings by all that can be told from outside.
+    """`path`, if it can be a folder of recordings, by its name and kind.
 
     Raises:
         UsageError: no such folder, or a name that libraries and JSON files can't hold.

@@ -117,7 +117,7 @@ def _whole_length(path: Path) -> int:
 def prefix_hash(path: Path, num_bytes: int | None = None) -> tuple[int, str]:
     """(bytes, sha256) of the first `num_bytes` of an append-only file, of its whole rows if None.
 
-    Rows that were there before are there still if, and only if, the hash of their stretch is the same.
+    Rows that were there before are there still if, and only if, their hash is the same.
     """
     num_bytes = _whole_length(path) if num_bytes is None else num_bytes
     digest, left = hashlib.sha256(), num_bytes

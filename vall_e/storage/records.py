@@ -36,7 +36,7 @@ def decode(cls: type[T], line: bytes, where: str) -> T:
     """A record from one line of JSON.
 
     Raises:
-        ContractError: names `where` (file and line) and, where it can be told, the key at fault.
+        ContractError: names `where` (file and line) and, where it is known, the key at fault.
     """
     try:
         record: T = _decoder(cast(Any, cls)).decode(line)

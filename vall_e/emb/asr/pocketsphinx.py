@@ -1,7 +1,7 @@
 """PocketSphinx: speech recognition of English on one core; its model ships inside its wheel.
 
 https://cmusphinx.github.io. Speech is found by the package's own endpointer (WebRTC's voice activity detector), and
-each stretch is decoded on its own, so that what is heard does not depend on what was heard before.
+each span of speech is decoded on its own, so that a result does not depend on what was decoded before.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def load(options: RecogniserOptions) -> PocketSphinx:
 
 
 class PocketSphinx:
-    """Segments with word times and scores (posterior probabilities); one segment per stretch of speech.
+    """Segments with word times and scores (posterior probabilities); one segment per span of speech.
 
     Raises:
         BackendError: at construction, where the package is missing.
@@ -50,13 +50,13 @@ class PocketSphinx:
         if language not in (None, LANGUAGE):
             detail = f"pocketsphinx knows English only, this is {language!r}; put the text beside it or use whisperx"
             return [NoTranscript(reason=RejectReason.LANGUAGE_UNSUPPORTED, detail=detail)] * len(sources)
-        return segmenting.each(sources, self._hear)
+        return segmenting.each(sources, self._transcribe_one)
 
-    def _hear(self, source: audio.Source) -> Transcript | NoTranscript:
+    def _transcribe_one(self, source: audio.Source) -> Transcript | NoTranscript:
         spans = utterances(source.blocks(RATE_HZ, segmenting.BLOCK_S))
         found = [segment for start, samples in spans if (segment := self._decode(start, samples)) is not None]
         if not found:
-            return NoTranscript(reason=RejectReason.NO_SPEECH, detail="pocketsphinx heard no word in it")
+            return NoTranscript(reason=RejectReason.NO_SPEECH, detail="pocketsphinx found no word in it")
         segments = segmenting.segments_in_order(found, source.recording.duration_s)
         return Transcript(
             recording_id=source.recording.id,
@@ -102,20 +102,20 @@ class PocketSphinx:
 
 
 def utterances(blocks: Iterator[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
-    """(start in samples, int16 [n]) of each stretch of speech in float32 blocks at 16 kHz; none overlap.
+    """(start in samples, int16 [n]) of each span of speech in float32 blocks at 16 kHz; none overlap.
 
-    Memory holds one block and one stretch; a stretch longer than `LONGEST` is cut where it is quietest.
+    Memory holds one block and one span; a span longer than `LONGEST` is cut where it is quietest.
     """
     import pocketsphinx
 
     endpointer = pocketsphinx.Endpointer(sample_rate=RATE_HZ)
     frame = endpointer.frame_bytes // 2
     kept, base, fed, floor = np.zeros(0, np.int16), 0, 0, 0  # kept[0] is sample `base`; spoken for up to `floor`
-    start: int | None = None  # of the stretch that is open
+    start: int | None = None  # of the span that is open
 
     for block in blocks:
         kept = np.concatenate([kept, _to_int16(block)])
-        # the endpointer never sees the last frame, whole or not: a stretch that is open there goes on to the end
+        # the endpointer never sees the last frame, whole or not: a span that is open there continues to the end
         while base + len(kept) - fed > frame:
             endpointer.process(kept[fed - base : fed - base + frame].tobytes())
             fed += frame

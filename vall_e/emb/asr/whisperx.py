@@ -1,4 +1,4 @@
-"""WhisperX: Whisper by CTranslate2 over stretches of speech, words timed by a Wav2Vec2 CTC model.
+"""WhisperX: Whisper by CTranslate2 over spans of speech, words timed by a Wav2Vec2 CTC model.
 
 Bain et al., WhisperX: Time-Accurate Speech Transcription of Long-Form Audio, https://arxiv.org/abs/2303.00747. The
 package's own transcription and alignment run; speech is found by the pip package silero_vad, as the two detectors that
@@ -28,16 +28,16 @@ from vall_e.executor import devices
 from vall_e.types import BackendError, NoTranscript, RejectReason, Segment, Transcript, Word
 
 RATE_HZ = 16_000
-PIECE_S, SEARCH_S = 600.0, 60.0  # Whisper hears 30 s at a time, so a cut in a pause loses nothing
-CHUNK_S = 30.0  # what Whisper hears at a time
-LONGEST_SPEECH_S = 29.0  # of one stretch; with the detector's padding still below CHUNK_S
+PIECE_S, SEARCH_S = 600.0, 60.0  # Whisper takes 30 s at a time, so a cut in a pause loses nothing
+CHUNK_S = 30.0  # what Whisper takes at a time
+LONGEST_SPEECH_S = 29.0  # of one span; with the detector's padding still below CHUNK_S
 SHORTEST_ALIGNED_S = 0.1  # alignment divides by the number of its 20 ms frames less one
 MODEL_FILES = ("model.bin", "config.json", "tokenizer.json")
 ALIGN_AUTO, ALIGN_OFF = "auto", "off"
 ADVICE = "give a local folder as --model-name, or use --backend sidecar,pocketsphinx"
 
 
-class Stretch(NamedTuple):
+class Span(NamedTuple):
     """Speech, in seconds, as whisperx takes it from its detectors."""
 
     start: float
@@ -81,9 +81,9 @@ class WhisperX:
 
     def transcribe(self, sources: Sequence[audio.Source], language: str | None) -> list[Transcript | NoTranscript]:
         """One result per source, in order. Without a `language`, the first 30 s of speech decide."""
-        return segmenting.each(sources, functools.partial(self._hear, language=language))
+        return segmenting.each(sources, functools.partial(self._transcribe_one, language=language))
 
-    def _hear(self, source: audio.Source, *, language: str | None) -> Transcript | NoTranscript:
+    def _transcribe_one(self, source: audio.Source, *, language: str | None) -> Transcript | NoTranscript:
         if language is not None and language not in self._languages():
             detail = f"this Whisper model does not know {language!r}; put the text beside the audio"
             return NoTranscript(reason=RejectReason.LANGUAGE_UNSUPPORTED, detail=detail)
@@ -95,9 +95,9 @@ class WhisperX:
                 continue
             if language is None:
                 language, probability = self._detect(samples[round(speech[0].start * RATE_HZ) :])
-            found += self._hear_piece(samples, speech, language, start / RATE_HZ)
+            found += self._transcribe_piece(samples, speech, language, start / RATE_HZ)
         if language is None or not found:
-            return NoTranscript(reason=RejectReason.NO_SPEECH, detail="whisperx heard no word in it")
+            return NoTranscript(reason=RejectReason.NO_SPEECH, detail="whisperx found no word in it")
         segments = segmenting.segments_in_order(found, source.recording.duration_s)
         return Transcript(
             recording_id=source.recording.id,
@@ -119,13 +119,13 @@ class WhisperX:
 
             def __init__(self) -> None:
                 super().__init__(vad_onset=0.5)
-                self.speech: list[Stretch] = []
+                self.speech: list[Span] = []
 
             @staticmethod
             def preprocess_audio(audio: np.ndarray) -> np.ndarray:
                 return audio
 
-            def __call__(self, *_: Any, **__: Any) -> list[Stretch]:
+            def __call__(self, *_: Any, **__: Any) -> list[Span]:
                 return self.speech
 
         with _quiet():
@@ -152,7 +152,7 @@ class WhisperX:
 
         return load_silero_vad()
 
-    def _find_speech(self, samples: np.ndarray) -> list[Stretch]:
+    def _find_speech(self, samples: np.ndarray) -> list[Span]:
         """Where there is speech in float32 [n]."""
         import torch
         from silero_vad import get_speech_timestamps
@@ -163,7 +163,7 @@ class WhisperX:
             sampling_rate=RATE_HZ,
             max_speech_duration_s=LONGEST_SPEECH_S,
         )
-        return [Stretch(entry["start"] / RATE_HZ, entry["end"] / RATE_HZ) for entry in found]
+        return [Span(entry["start"] / RATE_HZ, entry["end"] / RATE_HZ) for entry in found]
 
     def _detect(self, samples: np.ndarray) -> tuple[str, float | None]:
         """(language, probability) of the first 30 s of float32 [n]."""
@@ -178,16 +178,16 @@ class WhisperX:
         token, probability = whisper.model.detect_language(whisper.encode(mel))[0][0]
         return token[2:-2], round(min(1.0, probability), 4)
 
-    def _hear_piece(
-        self, samples: np.ndarray, speech: list[Stretch], language: str, offset_s: float
+    def _transcribe_piece(
+        self, samples: np.ndarray, speech: list[Span], language: str, offset_s: float
     ) -> Iterator[Segment]:
         """Segments of float32 [n], their times counted from `offset_s` before it."""
         self._pipeline.vad_model.speech = speech
         with _quiet():
-            heard = self._pipeline.transcribe(
+            spoken = self._pipeline.transcribe(
                 samples, batch_size=self._batch_size, language=language, chunk_size=round(CHUNK_S)
             )["segments"]
-            texts = [entry | {"text": text} for entry in heard if (text := segmenting.one_line(entry["text"]))]
+            texts = [entry | {"text": text} for entry in spoken if (text := segmenting.one_line(entry["text"]))]
             aligned = [part for entry in texts for part in self._align(entry, samples, language)]
         for entry in aligned:
             words = tuple(_timed(entry.get("words", ()), entry["start"], entry["end"], offset_s))

@@ -27,7 +27,7 @@ from vall_e.types import BackendError, CodecSpec, UsageError
 
 PESQ_RATE_HZ = 16_000  # wide-band PESQ (ITU-T P.862.2) is defined at this rate alone
 MIN_CLIP_S = 1.0  # STOI looks at 0.4 s of speech at a time
-DYNAMIC_RANGE_DB = 60.0  # below a clip's loudest bin nobody hears
+DYNAMIC_RANGE_DB = 60.0  # below a clip's loudest bin is inaudible
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +102,7 @@ def _power(samples: np.ndarray, size: int = 1024, hop: int = 256) -> np.ndarray:
 def si_sdr_db(reference: np.ndarray, other: np.ndarray) -> float:
     """Scale-invariant signal-to-distortion ratio (Le Roux et al. 2019, arXiv:1811.02508). Both mono float [n].
 
-    A codec that synthesises phases anew scores low here however good it sounds.
+    A codec that synthesises phases of its own scores low here however good it sounds.
     """
     x, y = reference.astype(np.float64), other.astype(np.float64)
     x, y = x - x.mean(), y - y.mean()

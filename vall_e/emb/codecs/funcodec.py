@@ -25,7 +25,7 @@ from vall_e.emb.codecs.funcodec_config import Model, read_config
 from vall_e.emb.codecs.registry import CodecOptions
 from vall_e.emb.codecs.rvq import CodeSpace, dequantize, quantize
 from vall_e.executor import devices
-from vall_e.types import CodecSpec, ContractError, UsageError
+from vall_e.types import CodecSpec, UsageError
 
 AT_ONCE_S = 120.0  # longer items run in windows, which costs time but bounds the memory
 WINDOW_S = 20.0
@@ -110,7 +110,7 @@ class FuncodecCodec(CodeSpace):
         """[K,T] each → float32 [hop · T] each; chunks that overlap are faded into each other.
 
         Raises:
-            ContractError: scales of another number of chunks.
+            ValueError: scales of another number of chunks.
         """
         gains = [np.zeros(0, np.float32)] * len(codes) if scales is None else scales
         parts = ((index, part) for index, item in enumerate(codes) for part in self._parts(item, gains[index]))
@@ -207,7 +207,7 @@ class FuncodecCodec(CodeSpace):
         """[K,T] → [K,T_i] of each chunk."""
         splits = _splits(self.spec, codes.shape[1])
         if len(scales) not in (0, len(splits)):
-            raise ContractError(f"{len(scales)} scales for codes of {len(splits)} chunks")
+            raise ValueError(f"{len(scales)} scales for codes of {len(splits)} chunks")
         return np.split(codes, np.cumsum(splits)[:-1], axis=1)
 
     def _sounds(self, parts: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -23,7 +23,7 @@ from vall_e.emb.codecs.base import CODES_ADVICE
 from vall_e.types import CodecSpec, ContractError, Record, Reject, RejectReason, UsageError, safe_path
 
 STAGE = "qnt"
-AUDIO_ADVICE = "export it anew as WAV or FLAC"
+AUDIO_ADVICE = "export it again as WAV or FLAC"
 
 
 class Info(Record, frozen=True, kw_only=True):
@@ -52,7 +52,7 @@ class _Bad(Exception):
 def encode_scp(scp: Path, output: Path, spec: CodecSpec, encode: Callable[[Path], Coded]) -> int:
     """Codes every recording of `scp` into `output`; gives the exit status.
 
-    A bad entry is told on stderr and in the rejects, and the next one is taken. Paths are relative to the working
+    A bad entry is reported on stderr and in the rejects, and the next one is coded. Paths are relative to the working
     folder, as in Kaldi. Commands (`sox … |`) are not run.
 
     Raises:

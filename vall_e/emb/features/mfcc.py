@@ -6,6 +6,7 @@ and nothing else, so that without it a louder copy has the same features.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 
 import numpy as np
@@ -31,11 +32,8 @@ class MfccExtractor:
     needs_audio = True
 
     def __init__(self) -> None:
-        try:
-            import librosa.feature  # noqa: F401  (here, so that it fails before any work)
-        except ImportError as error:
-            message = f'similarity backend mfcc: {error}; pip install "vall-e[mfcc]"'
-            raise BackendError(message) from None
+        if importlib.util.find_spec("librosa") is None:  # here, so that it fails before any work
+            raise BackendError('similarity backend mfcc: librosa is missing; pip install "vall-e[mfcc]"')
 
     def extract(self, inputs: Sequence[tuple[np.ndarray, int]]) -> np.ndarray:
         """(mono float32 [n], its rate in Hz) each → float32 [B, 41], each as if alone. Silence gives zeros."""

@@ -87,7 +87,7 @@ def items_of(
     ]
 
 
-def same_stretch(slices: Sequence[Slice]) -> list[np.ndarray]:
+def overlapping(slices: Sequence[Slice]) -> list[np.ndarray]:
     """For each slice the indices of the others that share a sample of the same recording with it."""
     by_recording: dict[str, list[int]] = collections.defaultdict(list)
     for index, piece in enumerate(slices):

@@ -91,7 +91,7 @@ class Kana:
             done, complete = self._words(run, phrases)
             if complete:
                 break
-            # pykakasi swallows the character after a kanji it doesn't know, so it starts anew there
+            # pykakasi swallows the character after a kanji it doesn't know, so it starts again there
             phrases.append(f" {run[done]}")
             run = run[done + 1 :]
         return "".join(phrases).replace("ゖ", "が").replace("ゕ", "か")
