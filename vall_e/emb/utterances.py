@@ -1,0 +1,239 @@
+"""A recording and its transcript → utterances: slices, gates, phonemes, codes. What a worker of `process` does."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vall_e import audio, config, stage, storage, update
+from vall_e.emb.codecs.base import encode_prepared, prepare
+from vall_e.emb.codecs.registry import CodecOptions, load_codec
+from vall_e.emb.gates import base as gates_
+from vall_e.emb.gates.registry import GateOptions, load_gates
+from vall_e.emb.slicing import STAGE, Limits, Slice, plan_slices
+from vall_e.emb.text.phonemes import to_phonemes
+from vall_e.emb.text.registry import PHONEMIZERS, G2pOptions, load_phonemizer
+from vall_e.executor import EXECUTORS
+from vall_e.types import ContractError, Recording, Reject, RejectReason, Transcript, Utterance, safe_path
+
+# options that don't change the result; weights: their hash is in the CodecSpec
+FREE = frozenset({"device", "executor", "workers", "overwrite", "update", "weights"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessOptions(CodecOptions, GateOptions):
+    """Options of this stage: flags, and keys of the section `process` in a config file."""
+
+    slice: str = config.option(
+        "auto",
+        "cut along the transcript's segments: true, false, or auto: where the recording is longer than "
+        "--max-duration or has several segments",
+        choices=("auto", "true", "false"),
+    )
+    phonemizer: str = config.option("espeak", "what turns text into phonemes", choices=tuple(PHONEMIZERS))
+    punctuation: bool = config.option(True, "keep punctuation among the phonemes")
+    stress: bool = config.option(True, "mark stress")
+    strip: bool = config.option(True, "no white space at the ends of phonemes")
+    executor: str = config.option("local", "where workers run", choices=EXECUTORS)
+    workers: int = config.option(1, "processes, one thread each; 0 is one per core, or one per card")
+    update: bool = config.option(False, "first drop utterances whose audio, text or speaker changed, then resume")
+    overwrite: bool = config.option(False, "start from scratch: drop the utterances of an earlier run")
+
+    def __post_init__(self) -> None:
+        CodecOptions.__post_init__(self)
+        GateOptions.__post_init__(self)
+
+    @property
+    def g2p(self) -> G2pOptions:
+        return G2pOptions(
+            backend=self.phonemizer, punctuation=self.punctuation, stress=self.stress, strip=self.strip
+        )
+
+    @property
+    def result_options(self) -> dict[str, Any]:
+        """The options that change the result: what a resumed run must share with the one before."""
+        values = {key: value for key, value in dataclasses.asdict(self).items() if key not in FREE}
+        return values | {"gates": list(self.gates)}
+
+
+@dataclass
+class Draft:
+    """A recording on its way to rows: its slices that wait for codes, and what became of the others."""
+
+    recording: Recording
+    language: str
+    rows: list[Utterance] = field(default_factory=list)
+    rejects: list[Reject] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A slice with its sound, ready to be encoded."""
+
+    draft: Draft
+    slice: Slice
+    phonemes: str
+    samples: np.ndarray
+
+    @property
+    def rate_hz(self) -> int:
+        return self.draft.recording.sample_rate_hz
+
+
+class Worker:
+    """Turns recordings with their transcripts into arrays on disk and their rows."""
+
+    def __init__(self, root: Path, dataset: Path, options: ProcessOptions) -> None:
+        import torch
+
+        torch.set_num_threads(1)
+        self.root, self.dataset, self.options = root, dataset, options
+        self.codec = load_codec(options)
+        self.phonemizer = load_phonemizer(options.g2p)
+        gates = load_gates(options)
+        self.early_gates = [gate for gate in gates if gate.acts_early]
+        self.gates = [gate for gate in gates if not gate.acts_early]
+
+    def __call__(self, bunch: stage.Bunch) -> list[stage.Outcome]:
+        """Recordings of a bunch share the codec's batches; each has an outcome of its own."""
+        outcomes = []
+        waiting: list[Cut] = []
+        drafts: list[tuple[stage.Task, Draft]] = []
+        for task in bunch.items:
+            recording = task.places[0].read(Recording)
+            transcript = task.places[1].read(Transcript)
+            draft = Draft(recording, transcript.language)
+            problem = self._prepare(draft, transcript, waiting)
+            if problem is None:
+                drafts.append((task, draft))
+            else:
+                outcomes.append(problem)
+        self._encode(waiting)
+        for task, draft in drafts:
+            outcomes.append(
+                stage.Outcome(
+                    item_id=task.id,
+                    rows=tuple(draft.rows),
+                    rejects=tuple(draft.rejects),
+                    audio_s=sum(row.duration_s for row in draft.rows),
+                    fingerprint=update.fingerprint(task.places),
+                )
+            )
+        return outcomes
+
+    def _prepare(self, draft: Draft, transcript: Transcript, waiting: list[Cut]) -> stage.Outcome | None:
+        """Adds the recording's slices to `waiting`, encoding whenever enough wait; an outcome if there can be none."""
+        recording = draft.recording
+        try:
+            path = safe_path(self.root, recording.path)
+        except ContractError as error:
+            return _rejected(recording.id, RejectReason.UNSAFE_PATH, str(error))
+        if not path.is_file():
+            return stage.Outcome(item_id=recording.id, finished=False)  # gone, or on a disk that is not mounted
+        if not audio.is_inside(self.root, path):
+            return _rejected(recording.id, RejectReason.LINK_OUTSIDE, "leaves the input folder")
+        before = len(waiting)
+        try:
+            audio.require_same(path, recording)
+            limits = Limits(mode=self.options.slice, max_duration_s=self.options.max_duration_s, check=self._check)
+            slices, rejects = plan_slices(recording, transcript, limits)
+            draft.rejects += rejects
+            for cut in self._cuts(path, draft, slices):
+                waiting.append(cut)
+                if sum(each.slice.num_samples / each.rate_hz for each in waiting) >= stage.BUNCH_S:
+                    self._encode(waiting)
+                    before = 0
+        except audio.AudioError as error:
+            del waiting[before:]
+            self._remove(draft)
+            return _rejected(recording.id, error.reason, error.detail)
+        return None
+
+    def _check(self, utterance_id: str, duration_s: float, text: str) -> Reject | None:
+        """The first reject of the gates that act early."""
+        for gate in self.early_gates:
+            seen = gates_.GateInput(duration_s=duration_s, sample_rate_hz=0, text=text)
+            reject = gates_.check(gate, gate.score(seen), utterance_id, STAGE)
+            if reject is not None:
+                return reject
+        return None
+
+    def _cuts(self, path: Path, draft: Draft, slices: Sequence[Slice]) -> Iterator[Cut]:
+        """The slices that have phonemes and sound, in order; the audio is read in one pass."""
+        spoken: list[tuple[Slice, str]] = []
+        for cut in slices:
+            phonemes = to_phonemes(self.phonemizer, cut.text, draft.language, item_id=cut.id, stage=STAGE)
+            if isinstance(phonemes, Reject):
+                draft.rejects.append(phonemes)
+            else:
+                spoken.append((cut, phonemes))
+        spans = [(cut.start_samples, cut.num_samples) for cut, _ in spoken]
+        for (cut, phonemes), samples in zip(spoken, audio.iter_slices(path, spans), strict=True):
+            if audio.is_silent(samples):
+                detail = "no sample above -80 dBFS"
+                draft.rejects.append(Reject(id=cut.id, stage=STAGE, reason=RejectReason.SILENT, detail=detail))
+            else:
+                yield Cut(draft, cut, phonemes, samples)
+
+    def _encode(self, waiting: list[Cut]) -> None:
+        """Encodes all of `waiting` as one list, which is then empty; arrays are written, rows go to their drafts."""
+        if not waiting:
+            return
+        try:
+            ready = [prepare(self.codec.spec, cut.samples, cut.rate_hz) for cut in waiting]
+            encoded = encode_prepared(self.codec, ready)
+        except ContractError as error:
+            raise ContractError(f"{', '.join(cut.slice.id for cut in waiting)}: {error}") from None
+        for cut, codes in zip(waiting, encoded, strict=True):
+            cut.draft.rows.append(self._write(cut, codes))
+        waiting.clear()
+
+    def _write(self, cut: Cut, codes: np.ndarray) -> Utterance:
+        recording, relative = cut.draft.recording, cut.slice.id + ".npy"
+        scores = self._scores(cut, codes)
+        storage.write_array(safe_path(self.dataset, relative), codes, self.dataset)
+        return Utterance(
+            id=cut.slice.id,
+            recording_id=recording.id,
+            group=recording.group,
+            speaker=cut.slice.speaker,
+            sample_rate_hz=recording.sample_rate_hz,
+            start_samples=cut.slice.start_samples,
+            num_samples=cut.slice.num_samples,
+            language=cut.draft.language,
+            text=cut.slice.text,
+            phonemes=cut.phonemes,
+            words=cut.slice.words,
+            codec=self.codec.spec.name,
+            num_frames=codes.shape[1],
+            codes=relative,
+            scores=scores,
+        )
+
+    def _scores(self, cut: Cut, codes: np.ndarray) -> dict[str, float | None]:
+        seen = gates_.GateInput(
+            duration_s=cut.slice.num_samples / cut.rate_hz,
+            sample_rate_hz=cut.rate_hz,
+            text=cut.slice.text,
+            words=cut.slice.words,
+            phonemes=cut.phonemes,
+            samples=cut.samples,
+            codes=codes,
+        )
+        return {gate.name: gate.score(seen) for gate in (*self.early_gates, *self.gates)}
+
+    def _remove(self, draft: Draft) -> None:
+        """Removes the arrays of a recording that turned out to be damaged behind its first slices."""
+        for row in draft.rows:
+            safe_path(self.dataset, row.codes).unlink(missing_ok=True)
+
+
+def _rejected(item_id: str, reason: RejectReason, detail: str) -> stage.Outcome:
+    return stage.Outcome(
+        item_id=item_id, rejects=(Reject(id=item_id, stage=STAGE, reason=reason, detail=detail),)
+    )
