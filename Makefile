@@ -19,7 +19,7 @@ demo: setup
 	@$(BIN)/vall-e prepare "$(VOICES)" "$(WORK)" --config "$(CONFIG)" $(ARGS)
 
 test: setup lint synthesisers
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .

@@ -302,3 +302,25 @@ def test_too_many_rejects_fail_a_run_that_sets_a_limit(
     shown = capsys.readouterr()
     assert "2 rows, 2 rejects (2 silent)" in shown.out
     assert ("50.0% rejected" in shown.err) is bool(status)
+
+
+def test_ctrl_c_while_a_model_loads_drops_nothing(tmp_path: Path) -> None:
+    """After --overwrite old rows stand until the first new one, so the advice is to repeat the command as it was."""
+    run(tmp_path, items_of([(1, 0)]))
+    before = ids(tmp_path)
+    results = results_in(tmp_path)
+
+    def make_interrupted() -> Any:
+        raise KeyboardInterrupt
+
+    def interrupted() -> str:
+        report = StageReport(stage="test")
+        executor = make_executor("serial")
+        with pytest.raises(KeyboardInterrupt) as caught:
+            run_stage(
+                results, items_of([(1, 0)]), make_interrupted, executor, report, start=results.clear, overwrite=True
+            )
+        return str(caught.value)
+
+    assert interrupted() == "run the same command again to resume"
+    assert ids(tmp_path) == before

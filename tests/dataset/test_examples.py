@@ -74,6 +74,16 @@ def test_the_share_of_similar_prompts_is_the_probability(make, tools, probabilit
     assert abs(np.mean(hits) - probability) < 0.12
 
 
+@pytest.mark.parametrize("any_speaker", [False, True])
+def test_lists_over_the_whole_dataset_bring_other_voices_only_if_asked(make, tools, any_speaker):
+    rows = [tools.utterance(f"g/s{number % 2}/r{number}.wav", None, frames=5) for number in range(8)]
+    similar = [{"id": row.id, "similar": [[rows[(place + 1) % 8].id, 0.9]]} for place, row in enumerate(rows)]
+    built = build_rows(make, rows, similar, validation_fraction=0)
+    speakers = {row.id: row.speaker for row in rows}
+    for example in Dataset(built, similar_probability=1, any_speaker=any_speaker):
+        assert (speakers[example.prompt_id] == speakers[example.id]) is not any_speaker
+
+
 def test_slices_that_overlap_never_prompt_each_other(make, tools):
     rows = [
         tools.utterance("g/s/long.wav", None, frames=100),

@@ -164,7 +164,8 @@ def transcribe(
             overwrite=options.overwrite,
             bunch_s=0.0,  # recognisers gain nothing from several recordings, and each row is kept at once
         )
-        storage.JsonlWriter(results.rows_path).close()  # so that later stages find a file, if an empty one
+        if not results.rows_path.exists():
+            storage.write_json_lines(results.rows_path, (), output_metadata)  # later stages look for the file
     report.rejects = report.rejects + imported.rejects
     report.notes = imported.notes + report.notes
     report.wall_s = time.monotonic() - started

@@ -82,6 +82,15 @@ def test_the_report_of_the_demo(demo: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "r" / ".tmp").exists()
 
 
+def test_clips_are_spread_over_the_whole_folder(tmp_path: Path) -> None:
+    """The first and the last file are among them, not the first ones of one speaker."""
+    for number in range(9):
+        tone = np.sin(np.arange(16_000) * (number + 1) * 0.01).astype(np.float32) * (number + 1) / 10
+        audio.write(tmp_path / f"{number}.wav", tone, 16_000)
+    clips = evaluate.load_clips(tmp_path, evaluate.QualityOptions(max_clips=3))
+    assert [round(float(np.abs(clip).max()) * 10) for clip, _ in clips] == [1, 5, 9]
+
+
 def test_report_says_what_is_wrong_in_one_line(demo: Path, tmp_path: Path) -> None:
     audio.write(tmp_path / "short.wav", np.ones(100, np.float32), 24_000)
     cases = [
