@@ -25,6 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *("vall_e.corpora", "vall_e.emb.asr", "vall_e.emb.text", "vall_e.emb.codecs", "vall_e.emb.gates"),
         *("vall_e.emb.features", "vall_e.emb.slicing"),
     ),
+    ("vall_e.emb.utterances",),
     (
         *("vall_e.emb.g2p", "vall_e.emb.qnt", "vall_e.emb.transcribe", "vall_e.emb.process", "vall_e.emb.similar"),
         "vall_e.dataset",
