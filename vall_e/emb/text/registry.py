@@ -20,6 +20,7 @@ PHONEMIZERS = Registry(
     },
 )
 
+
 @dataclass(frozen=True, kw_only=True)
 class G2pOptions:
     backend: str = config.option("espeak", "what reads the text", choices=tuple(PHONEMIZERS))
