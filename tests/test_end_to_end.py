@@ -226,7 +226,8 @@ def test_killed_anywhere_and_resumed_with_more_workers_it_is_the_same(work: Path
     folder = tmp_path / "work"
     marks = {"metadata/transcripts.jsonl": 5, "dataset/utterances.jsonl": 7, "dataset/similar.jsonl": 1}
     for number, (name, num_rows) in enumerate(marks.items()):
-        running = subprocess.Popen(command(voices, folder, "--workers", "2"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        args = command(voices, folder, "--workers", "2")
+        running = subprocess.Popen(args, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while not (folder / name).exists() or (folder / name).read_bytes().count(b"\n") < num_rows:
             assert running.poll() is None, f"it ended before {name} had {num_rows} rows"
             time.sleep(0.002)
