@@ -41,7 +41,7 @@ LOG := $(VENV)/install.log
 PIP  = $(BIN)/pip install --progress-bar off -c constraints/cpu.txt $(1) >>$(LOG) 2>&1 || { tail -n 20 $(LOG); exit 1; }
 $(STAMP): pyproject.toml constraints/cpu.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(v != (3, 11) and f"CPython 3.11 is needed for the tested set, this is {v[0]}.{v[1]}: make PYTHON=/path/to/python3.11")'
-	@echo "Setting up $(VENV), once: about 3 GB and a few minutes."
+	@echo "Setting up $(VENV), once: about 4 GB and a few minutes."
 	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV) || \
 		{ $(PYTHON) -m pip install --quiet virtualenv && $(PYTHON) -m virtualenv --clear $(VENV); }
 	@echo "1/2 Installing torch …"

@@ -30,8 +30,8 @@ import torch
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY / "tests"))
 
-import codec_models  # type: ignore[import-not-found]  # noqa: E402  (beside the tests)
-import funcodec_models  # type: ignore[import-not-found]  # noqa: E402
+import codec_models  # noqa: E402  (beside the tests)
+import funcodec_models  # noqa: E402
 
 from vall_e import audio  # noqa: E402
 from vall_e.emb import qnt  # noqa: E402

@@ -1,6 +1,6 @@
 """Search of speaker prompts against the bare matrix products it is made of: same features, same blocks, same run.
 
-    OMP_NUM_THREADS=1 python benchmarks/bench_similar.py
+OMP_NUM_THREADS=1 python benchmarks/bench_similar.py
 """
 
 from __future__ import annotations

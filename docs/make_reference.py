@@ -1,7 +1,7 @@
 """Writes docs/reference/ from the code: options, records, reject reasons.
 
-    python docs/make_reference.py            # writes
-    python docs/make_reference.py --check    # exit status 1 where a page is not what the code says
+python docs/make_reference.py            # writes
+python docs/make_reference.py --check    # exit status 1 where a page is not what the code says
 """
 
 from __future__ import annotations
@@ -74,9 +74,7 @@ EXAMPLES: dict[type, Any] = {
         codes="en/ann/a.wav.npy",
         scores={"duration": 1.0},
     ),
-    types.Reject: types.Reject(
-        id="en/ann/b.wav", stage="import", reason=types.RejectReason.EMPTY, detail="no samples"
-    ),
+    types.Reject: types.Reject(id="en/ann/b.wav", stage="import", reason=types.RejectReason.EMPTY, detail="no samples"),
 }
 RETRY = """`vall-e report WORK` counts rejects by reason and shows an example of each. To look at them, read
 `rejects.jsonl`, for instance with `grep '"too_long"' WORK/dataset/rejects.jsonl`. `--update` tries again those whose
@@ -105,7 +103,7 @@ def records_page() -> Iterator[str]:
         title = f"{cls.__name__}: `{file}`" if file else cls.__name__
         yield f"\n## {title}\n\n{what[:1].upper()}{what[1:]}.\n\n| key | type | default |\n|---|---|---|\n"
         hints = typing.get_type_hints(cls)
-        for field in msgspec.structs.fields(cls):
+        for field in msgspec.structs.fields(cls):  # type: ignore[arg-type]
             value = None if field.default is msgspec.NODEFAULT else field.default
             default = "required" if field.required else _value(value)
             yield f"| `{field.name}` | {_type(hints[field.name])} | {default} |\n"

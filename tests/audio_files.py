@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ def encode(path: Path, samples: np.ndarray, rate_hz: int, codec: str) -> None:
     import av
 
     with av.open(str(path), "w", format=CONTAINERS.get(path.suffix)) as container:
-        stream = container.add_stream(codec, rate=rate_hz)
+        stream: Any = container.add_stream(codec, rate=rate_hz)
         stream.layout = "mono"
         stream.bit_rate = 64_000
         frame = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")

@@ -1,4 +1,4 @@
-"""Options: flags over file over defaults; what is unknown or of the wrong type is told by name."""
+"""Options: flags over file over defaults; what is unknown or of the wrong type is named."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_a_file_without_the_section_changes_nothing(tmp_path: Path, text: str) -
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "message"),
     [
         ({"num_level": 3}, "where: unknown key 'num_level'; did you mean 'num_levels'?"),
         ({"zzz": 3}, "where: unknown key 'zzz'; known: codec, languages, limit, min_duration_s"),
@@ -118,11 +118,11 @@ def test_a_file_without_the_section_changes_nothing(tmp_path: Path, text: str) -
         ({"weights": 5}, "weights: 5 is not a"),
     ],
 )
-def test_what_is_wrong_is_named(values: dict[Any, Any], told: str) -> None:
+def test_what_is_wrong_is_named(values: dict[Any, Any], message: str) -> None:
     """A number or nothing where a list is due used to end in a TypeError and a traceback."""
     with pytest.raises(UsageError) as caught:
         config.from_mapping(Options, values, "where")
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -239,9 +239,9 @@ def test_known_errors_are_one_line(error: BaseException, status: int, capsys: py
     with pytest.raises(SystemExit) as caught:
         config.run_main(main)
     assert caught.value.code == status
-    told = capsys.readouterr().err
-    assert told.startswith("error: ")
-    assert told.count("\n") == 1
+    message = capsys.readouterr().err
+    assert message.startswith("error: ")
+    assert message.count("\n") == 1
 
 
 def test_a_bug_keeps_its_traceback() -> None:

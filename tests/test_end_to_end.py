@@ -52,7 +52,7 @@ def voices(tmp_path_factory: pytest.TempPathFactory, demo: Path) -> Path:
     odd.mkdir(parents=True)
     clip, rate_hz = audio.load(demo / "english" / "awb" / "b.mp3")
     text = (demo / "english" / "awb" / "b.txt").read_text()
-    for name in ("-rf.wav", "it's \"quoted\".flac", "two\nlines.wav", "喋る.wav", "a.wav", "a.flac", "$(true).ogg"):
+    for name in ("-rf.wav", 'it\'s "quoted".flac', "two\nlines.wav", "喋る.wav", "a.wav", "a.flac", "$(true).ogg"):
         audio.write(odd / name, clip, rate_hz)
         (odd / name).with_suffix(".txt").write_text(text)
     (odd / "language.txt").write_text("en")
@@ -102,15 +102,15 @@ def rejects(work: Path) -> list[Reject]:
 
 
 def test_every_file_is_in_exactly_one_place(work: Path, voices: Path) -> None:
-    heard = {row.recording_id for row in storage.read_rows(work / "metadata" / "transcripts.jsonl", Transcript)}
+    transcribed = {row.recording_id for row in storage.read_rows(work / "metadata" / "transcripts.jsonl", Transcript)}
     early = {reject.id for reject in rejects(work) if reject.stage in ("import", "transcribe")}
-    assert not heard & early
+    assert not transcribed & early
     files = {path.relative_to(voices).as_posix() for path in audio.find_files(voices)}
     others = {"folder.wav", "loop", "link.wav", "broken.wav", "pipe.wav"}  # no files, but named like audio or links
-    assert heard | early == files | {f"bad/files/{name}" for name in others}
+    assert transcribed | early == files | {f"bad/files/{name}" for name in others}
     cut = {row.recording_id for row in utterances(work).values()}
     late = {recording_id_of(reject.id) for reject in rejects(work) if reject.stage == "process"}
-    assert cut | late == heard
+    assert cut | late == transcribed
 
 
 def test_bad_files_are_rejected_for_what_they_are(work: Path) -> None:
@@ -133,7 +133,7 @@ def test_bad_files_are_rejected_for_what_they_are(work: Path) -> None:
 
 def test_odd_names_come_through(work: Path) -> None:
     names = {row.recording_id.removeprefix("odd/names/") for row in utterances(work).values() if row.group == "odd"}
-    assert names == {"-rf.wav", "it's \"quoted\".flac", "two\nlines.wav", "喋る.wav", "a.wav", "a.flac", "$(true).ogg"}
+    assert names == {"-rf.wav", 'it\'s "quoted".flac', "two\nlines.wav", "喋る.wav", "a.wav", "a.flac", "$(true).ogg"}
     assert "bad/files/folder.wav/inside.wav" in utterances(work)
 
 

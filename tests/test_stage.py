@@ -84,9 +84,7 @@ def states(items: Sequence[Item]) -> list[tuple[bytes, bytes, bytes]]:
         for record in outcome.rows:
             rows += line(storage.to_row(record))
         found.append((rejects, rows, done))
-        done += line(
-            {"id": item.id, "fingerprint": "", "num_rows": item.num_rows, "num_rejects": item.num_rejects}
-        )
+        done += line({"id": item.id, "fingerprint": "", "num_rows": item.num_rows, "num_rejects": item.num_rejects})
         found.append((rejects, rows, done))
     return found
 
@@ -179,9 +177,7 @@ def test_a_full_disk_while_clearing_keeps_the_rejects_of_other_stages(
 
 
 @settings(max_examples=100, deadline=None)
-@given(
-    lengths=st.lists(st.floats(0, 100), max_size=30), max_s=st.floats(1, 50), max_items=st.integers(1, 8)
-)
+@given(lengths=st.lists(st.floats(0, 100), max_size=30), max_s=st.floats(1, 50), max_items=st.integers(1, 8))
 def test_bunches_hold_every_item_once_in_order(lengths: list[float], max_s: float, max_items: int) -> None:
     items = [Item(str(n), duration_s=length) for n, length in enumerate(lengths)]
     found = list(bunches(items, max_s, max_items))
@@ -296,7 +292,7 @@ def running_in(group: int) -> list[str]:
 def test_too_many_rejects_fail_a_run_that_sets_a_limit(
     limit: float | None, status: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rejects = Counter({RejectReason.SILENT: 2})
+    rejects: Counter[str] = Counter({RejectReason.SILENT: 2})
     report = StageReport(stage="test", num_rows=2, rejects=rejects, num_items=4, num_resumed=1)
     assert report.finish(limit) == status
     shown = capsys.readouterr()

@@ -10,6 +10,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -113,10 +114,10 @@ def _write_tokenizer(folder: Path, specials: list[str]) -> dict[str, int]:
     folder.mkdir(parents=True)
     fast.save_pretrained(folder)
     WhisperFeatureExtractor().save_pretrained(folder)
-    return {token: fast.convert_tokens_to_ids(token) for token in specials}
+    return {token: fast.vocab[token] for token in specials}
 
 
-def _generation_config(cls: type, ids: dict[str, int], max_length: int) -> object:
+def _generation_config(cls: type, ids: dict[str, int], max_length: int) -> Any:
     languages = {token: number for token, number in ids.items() if 2 <= len(token) - 4 <= 3 and token[2:-2].isalpha()}
     return cls(
         lang_to_id=languages,

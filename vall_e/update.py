@@ -140,9 +140,7 @@ def drop(dataset: Path, stage_name: str, recording_ids: set[str]) -> None:
     _keep(dataset / layout.SIMILAR_GROUPS, lambda row: row["id"] not in groups)
     _keep(dataset / layout.SIMILAR, lambda row: removed.isdisjoint([row["id"], *(name for name, _ in row["similar"])]))
     _keep(dataset / layout.SCORES, lambda row: row["id"] not in removed)
-    stage.drop_rejects(
-        dataset, lambda row: row["stage"] == stage_name and recording_id_of(row["id"]) in recording_ids
-    )
+    stage.drop_rejects(dataset, lambda row: row["stage"] == stage_name and recording_id_of(row["id"]) in recording_ids)
     stage.Deaths(dataset, stage_name).clear()
     _keep(dataset / layout.UTTERANCES, lambda row: row["recording_id"] not in recording_ids)
     _keep(dataset / layout.DONE, lambda row: row["id"] not in recording_ids)

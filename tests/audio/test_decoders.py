@@ -132,8 +132,8 @@ def test_a_longer_picture_is_no_missing_sound(tmp_path: Path) -> None:
         samples = (tone(RATE_HZ) * 32767).astype(np.int16)
         frame = av.AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
         frame.sample_rate, frame.pts = RATE_HZ, 0
-        for stream, last in ((sound, frame), (sound, None), (picture, None)):
-            container.mux(stream.encode(last))
+        for packets in (sound.encode(frame), sound.encode(None), picture.encode(None)):
+            container.mux(packets)
     assert len(audio.load(tmp_path / "a.mkv")[0]) == RATE_HZ
 
 

@@ -31,8 +31,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     samples, fast = tone(2 * RATE_HZ), tone(2 * 48_000, 48_000)
     for key, subtype in SUBTYPES.items():
         soundfile.write(folder / f"{key}.wav", samples, RATE_HZ, subtype=subtype)
-    for name, subtype in LIBSNDFILE.items():
-        soundfile.write(folder / name, samples, RATE_HZ, subtype=subtype)
+    for name, format_ in LIBSNDFILE.items():
+        soundfile.write(folder / name, samples, RATE_HZ, subtype=format_)
     for name, codec in LIBAV.items():
         encode(folder / name, fast, 48_000, codec)
     return {name: folder / name for name in NAMES}

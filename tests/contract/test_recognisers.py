@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -27,7 +28,7 @@ def sources(demo: Path) -> list[audio.Source]:
 
 
 @pytest.fixture(scope="module")
-def options(whisper_models: dict[str, str]) -> RecogniserOptions:
+def options(whisper_models: dict[str, Any]) -> RecogniserOptions:
     return RecogniserOptions(compute_type="float32", **whisper_models)
 
 
@@ -70,9 +71,7 @@ def test_texts_and_times(sources: list[audio.Source], results: list[Transcript |
                 word_end_s = word.end_s
 
 
-def test_the_result_says_where_it_is_from(
-    recogniser: Recogniser, results: list[Transcript | NoTranscript]
-) -> None:
+def test_the_result_says_where_it_is_from(recogniser: Recogniser, results: list[Transcript | NoTranscript]) -> None:
     name, version = recogniser.name_and_version.split(" ")
     assert name in RECOGNISERS and version[0].isdigit()
     assert all(isinstance(result, Transcript) and result.backend == f"{name} {version}" for result in results)

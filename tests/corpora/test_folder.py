@@ -52,5 +52,3 @@ def test_every_entry_of_a_folder_is_accounted_for(tmp_path: Path) -> None:
         "y" * 245 + ".wav": RejectReason.BAD_NAME,
         "\\udcff.wav": RejectReason.BAD_NAME,
     }
-
-

@@ -89,7 +89,7 @@ def test_one_segment_covers_the_recording(tmp_path: Path) -> None:
 
 
 def test_tables(tmp_path: Path) -> None:
-    table = "file|text\nwavs_1|Dr. Who|Doctor Who\nb.wav|he said \"hi\"\nempty||\nno separator\n\nspaced | a  b \r\n"
+    table = 'file|text\nwavs_1|Dr. Who|Doctor Who\nb.wav|he said "hi"\nempty||\nno separator\n\nspaced | a  b \r\n'
     (tmp_path / "metadata.csv").write_text(table)
     assert text_of(source(tmp_path, "wavs_1.wav")) == "Doctor Who"
     assert text_of(source(tmp_path, "b.wav")) == 'he said "hi"'

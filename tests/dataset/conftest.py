@@ -23,7 +23,7 @@ def utterance(recording_id: str, number: int | None, *, frames: int, start: int 
     """A row whose audio is `frames` hops of 160 samples from `start`."""
     name = utterance_id(recording_id, number)
     group, speaker = recording_id.split("/")[:2]
-    values = {
+    values: dict[str, Any] = {
         "id": name,
         "recording_id": recording_id,
         "group": group,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -14,12 +17,12 @@ COUNT, SIZE, LEVELS, WIDTH = 4, 64, 4, 48
 
 
 @pytest.fixture(scope="module")
-def batch(built) -> Batch:
+def batch(built: Path) -> Batch:
     dataset = Dataset(built, prompt_frames=10)
     return collate([dataset[place] for place in range(COUNT)], codebook_size=SIZE)
 
 
-def test_views_follow_their_definition(batch):
+def test_views_follow_their_definition(batch: Batch) -> None:
     inputs, targets = batch.ar()
     most = batch.target.shape[2]
     assert inputs.shape == targets.shape == (COUNT, most + 1)
@@ -37,7 +40,7 @@ def test_views_follow_their_definition(batch):
             batch.nar(level)
 
 
-def test_a_batch_moves_whole(batch):
+def test_a_batch_moves_whole(batch: Batch) -> None:
     moved = batch.to("meta")
     assert moved.ids == batch.ids
     assert {moved.target.device.type, moved.tasks.device.type, moved.ar().targets.device.type} == {"meta"}
@@ -85,13 +88,14 @@ class SmallNAR(nn.Module):
         return self.out(self.rnn(hidden)[0])
 
 
-def learn(model, batch, views, steps):
+def learn(model: Any, batch: Batch, views: Any, steps: Any) -> Any:
     """(first loss, last loss, share of right answers at the end), over all views."""
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     losses = []
     for _ in range(steps):
         optimizer.zero_grad()
-        loss = sum(F.cross_entropy(model(batch, x).transpose(1, 2), y, ignore_index=-100) for x, y in views)
+        losses_of = [F.cross_entropy(model(batch, x).transpose(1, 2), y, ignore_index=-100) for x, y in views]
+        loss = torch.stack(losses_of).sum()
         loss.backward()
         optimizer.step()
         losses.append(loss.item() / len(views))
@@ -99,13 +103,13 @@ def learn(model, batch, views, steps):
     return losses[0], losses[-1], torch.cat(right).float().mean().item()
 
 
-def check_learned(first, last, right):
+def check_learned(first: Any, last: Any, right: Any) -> Any:
     assert first > 3.5, "nothing is known at first: ln 64 is 4.2"
     assert last < 0.3
     assert right > 0.95
 
 
-def test_the_autoregressive_model_learns_the_batch_by_heart_and_says_it_back(batch):
+def test_the_autoregressive_model_learns_the_batch_by_heart_and_says_it_back(batch: Batch) -> None:
     """From the boundary id on, greedy decoding with what the view taught gives level 0 and stops by itself."""
     torch.manual_seed(0)
     model = SmallAR()
@@ -117,6 +121,6 @@ def test_the_autoregressive_model_learns_the_batch_by_heart_and_says_it_back(bat
         assert said[row, 1 : length + 2].tolist() == [*batch.target[row, 0, :length].tolist(), SIZE]
 
 
-def test_the_non_autoregressive_model_learns_every_level_by_heart(batch):
+def test_the_non_autoregressive_model_learns_every_level_by_heart(batch: Batch) -> None:
     torch.manual_seed(0)
     check_learned(*learn(SmallNAR(), batch, [batch.nar(level) for level in range(1, LEVELS)], steps=40))

@@ -11,7 +11,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -23,16 +26,16 @@ from vall_e.dataset.__main__ import main
 from vall_e.dataset.build import BuildOptions, build
 from vall_e.dataset.index import Index
 from vall_e.dataset.vocab import Vocabulary
-from vall_e.types import ContractError, Reject, UsageError
+from vall_e.types import ContractError, Reject, UsageError, Utterance
 
 SMALL = BuildOptions(batch_utterances=4, file_batches=2)
 
 
-def digest(folder):
+def digest(folder: Path) -> Any:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
 
 
-def test_every_row_comes_back_as_it_went_in(built, rows, tools):
+def test_every_row_comes_back_as_it_went_in(built: Path, rows: list[Utterance], tools: SimpleNamespace) -> None:
     index = Index(built)
     by_id = {row.id: row for row in rows}
     similar = {row["id"]: row["similar"] for row in tools.similar_rows(rows)}
@@ -52,7 +55,7 @@ def test_every_row_comes_back_as_it_went_in(built, rows, tools):
         np.testing.assert_allclose(scores, [score for _, score in similar[row.id]], rtol=1e-6)
 
 
-def test_speaker_lists_hold_every_utterance_once_training_first(built):
+def test_speaker_lists_hold_every_utterance_once_training_first(built: Path) -> None:
     index = Index(built)
     assert {0, 1} == set(index.split.tolist()), "the fixture has both splits"
     for speaker in range(len(index.speakers)):
@@ -62,7 +65,7 @@ def test_speaker_lists_hold_every_utterance_once_training_first(built):
         assert sorted(training) == np.flatnonzero((index.speaker == speaker) & (index.split == 0)).tolist()
 
 
-def test_columns_are_views_of_the_file_not_copies(built):
+def test_columns_are_views_of_the_file_not_copies(built: Path) -> None:
     index = Index(built)
     for name in ("num_frames", "speaker", "split", "id_hash"):
         assert not getattr(index, name).flags.owndata
@@ -70,7 +73,9 @@ def test_columns_are_views_of_the_file_not_copies(built):
     assert not index.codes(0).flags.owndata
 
 
-def test_the_order_of_the_input_does_not_change_a_byte(rows, tools, make):
+def test_the_order_of_the_input_does_not_change_a_byte(
+    rows: list[Utterance], tools: SimpleNamespace, make: Callable[..., Path]
+) -> None:
     similar = tools.similar_rows(rows)
     first = build(make(rows, similar, "a"), make([], None, "a") / "built", SMALL).output
     random.Random(1).shuffle(similar)
@@ -79,7 +84,9 @@ def test_the_order_of_the_input_does_not_change_a_byte(rows, tools, make):
     assert digest(first) == digest(second)
 
 
-def test_slices_of_a_recording_share_their_split_and_new_data_moves_none(tools, make):
+def test_slices_of_a_recording_share_their_split_and_new_data_moves_none(
+    tools: SimpleNamespace, make: Callable[..., Path]
+) -> None:
     few, many = tools.corpus(recordings=20), tools.corpus(recordings=40)
     options = BuildOptions(validation_fraction=0.3)
     splits = []
@@ -93,7 +100,9 @@ def test_slices_of_a_recording_share_their_split_and_new_data_moves_none(tools, 
     assert 0.15 < np.mean(list(splits[1].values())) < 0.45
 
 
-def test_a_second_build_skips_and_new_data_does_not(rows, make, tools):
+def test_a_second_build_skips_and_new_data_does_not(
+    rows: list[Utterance], make: Callable[..., Path], tools: SimpleNamespace
+) -> None:
     folder = make(rows[1:])
     first = build(folder, folder / "built", SMALL)
     before = (folder / "built" / "built.json").stat().st_ino
@@ -106,7 +115,7 @@ def test_a_second_build_skips_and_new_data_does_not(rows, make, tools):
     assert not grown.skipped and grown.utterances == len(rows)
 
 
-def test_a_damaged_build_is_not_taken_for_up_to_date(rows, make):
+def test_a_damaged_build_is_not_taken_for_up_to_date(rows: list[Utterance], make: Callable[..., Path]) -> None:
     folder = make(rows)
     output = build(folder, folder / "built", SMALL).output
     whole = digest(output)
@@ -118,7 +127,9 @@ def test_a_damaged_build_is_not_taken_for_up_to_date(rows, make):
     assert digest(output) == whole
 
 
-def test_a_given_vocabulary_stays_as_it_is_and_an_unknown_phone_is_named(rows, make, tools):
+def test_a_given_vocabulary_stays_as_it_is_and_an_unknown_phone_is_named(
+    rows: list[Utterance], make: Callable[..., Path], tools: SimpleNamespace
+) -> None:
     folder = make(rows)
     output = build(folder, folder / "built", SMALL).output
     vocabulary = Vocabulary.load(output / "vocab.json")
@@ -131,7 +142,9 @@ def test_a_given_vocabulary_stays_as_it_is_and_an_unknown_phone_is_named(rows, m
     assert Vocabulary.load(output / "vocab.json") == vocabulary, "the old build still stands"
 
 
-def test_new_phones_come_after_the_known_ones_whose_ids_stay(rows, make, tools):
+def test_new_phones_come_after_the_known_ones_whose_ids_stay(
+    rows: list[Utterance], make: Callable[..., Path], tools: SimpleNamespace
+) -> None:
     folder = make(rows)
     output = build(folder, folder / "built", SMALL).output
     before = Vocabulary.load(output / "vocab.json")
@@ -139,8 +152,8 @@ def test_new_phones_come_after_the_known_ones_whose_ids_stay(rows, make, tools):
     tools.write(folder, new)
     report = build(folder, output, SMALL)
     assert report.new_phones == ("!", "ħ", "ɮ") and report.new_languages == ("aa",)
-    told = "the vocabulary grew by 3 phones ('!', 'ħ', 'ɮ'): a trained model needs as many more rows of its text embed"
-    assert told in report.line()
+    line = "the vocabulary grew by 3 phones ('!', 'ħ', 'ɮ'): a trained model needs as many more rows of its text embed"
+    assert line in report.line()
     assert "grew by 1 language ('aa')" in report.line()
     index = Index(output)
     assert index.vocabulary.phones == (*before.phones, "!", "ħ", "ɮ")
@@ -159,19 +172,21 @@ def test_new_phones_come_after_the_known_ones_whose_ids_stay(rows, make, tools):
     assert "grew" not in anew.line()
 
 
-def test_what_a_given_vocabulary_lacks_is_named_for_several_utterances(rows, make, tools, tmp_path):
+def test_what_a_given_vocabulary_lacks_is_named_for_several_utterances(
+    rows: list[Utterance], make: Callable[..., Path], tools: SimpleNamespace, tmp_path: Path
+) -> None:
     Vocabulary.of("".join(row.phonemes for row in rows), ["en", "ja"]).save(tmp_path / "vocab.json", tmp_path)
     odd = [tools.utterance(f"g/s/{n}.wav", None, frames=9, phonemes=text) for n, text in enumerate(["ħɮ", "ħa", "!"])]
     odd.append(tools.utterance("g/s/de.wav", None, frames=9, language="de"))
     folder = make([*rows, *odd])
     with pytest.raises(ContractError) as caught:
         build(folder, folder / "built", dataclasses.replace(SMALL, vocab=tmp_path / "vocab.json"))
-    told = str(caught.value)
-    assert "g/s/0.wav needs phone 'ħ' (U+0127), phone 'ɮ' (U+026E); g/s/2.wav needs phone '!' (U+0021)" in told
-    assert "g/s/de.wav needs language 'de'" in told and "g/s/1.wav" not in told
+    message = str(caught.value)
+    assert "g/s/0.wav needs phone 'ħ' (U+0127), phone 'ɮ' (U+026E); g/s/2.wav needs phone '!' (U+0021)" in message
+    assert "g/s/de.wav needs language 'de'" in message and "g/s/1.wav" not in message
 
 
-def test_given_vocabulary_decides_the_ids(rows, make, tmp_path):
+def test_given_vocabulary_decides_the_ids(rows: list[Utterance], make: Callable[..., Path], tmp_path: Path) -> None:
     wide = Vocabulary.of("".join(row.phonemes for row in rows) + "AZ", ["de", "en", "ja"])
     wide.save(tmp_path / "wide.json", tmp_path)
     folder = make(rows)
@@ -184,7 +199,7 @@ def test_given_vocabulary_decides_the_ids(rows, make, tmp_path):
     assert not (folder / "other").exists()
 
 
-def test_changed_vocabulary_file_is_refused(tmp_path):
+def test_changed_vocabulary_file_is_refused(tmp_path: Path) -> None:
     Vocabulary.of("abc", ["en"]).save(tmp_path / "vocab.json", tmp_path)
     text = (tmp_path / "vocab.json").read_text()
     assert Vocabulary.load(tmp_path / "vocab.json") == Vocabulary.of("cba", ["en"])
@@ -193,7 +208,7 @@ def test_changed_vocabulary_file_is_refused(tmp_path):
         Vocabulary.load(tmp_path / "vocab.json")
 
 
-def spoil(folder, row, how):
+def spoil(folder: Path, row: Any, how: str) -> Any:
     codes = np.load(folder / row.codes)
     if how == "missing":
         (folder / row.codes).unlink()
@@ -213,7 +228,7 @@ def spoil(folder, row, how):
 
 
 @pytest.mark.parametrize("how", ["missing", "levels", "frames", "code", "dtype", "torn", "junk"])
-def test_an_array_that_breaks_its_promise_is_named(rows, make, how):
+def test_an_array_that_breaks_its_promise_is_named(rows: list[Utterance], make: Callable[..., Path], how: str) -> None:
     folder = make(rows)
     spoil(folder, rows[5], how)
     with pytest.raises(ContractError, match=rows[5].id):
@@ -234,7 +249,9 @@ def test_an_array_that_breaks_its_promise_is_named(rows, make, how):
         {"phonemes": "a\ud800"},
     ],
 )
-def test_a_row_that_breaks_the_contract_is_refused(rows, make, change):
+def test_a_row_that_breaks_the_contract_is_refused(
+    rows: list[Utterance], make: Callable[..., Path], change: Any
+) -> None:
     folder = make(rows)
     bad = storage.to_row(msgspec.structs.replace(rows[2], id="g/s0/bad.wav", **change))
     with (folder / "utterances.jsonl").open("a") as file:
@@ -243,7 +260,7 @@ def test_a_row_that_breaks_the_contract_is_refused(rows, make, change):
         build(folder, folder / "built", SMALL)
 
 
-def test_an_id_that_occurs_twice_is_named(rows, make):
+def test_an_id_that_occurs_twice_is_named(rows: list[Utterance], make: Callable[..., Path]) -> None:
     folder = make([*rows, rows[3]])
     with pytest.raises(ContractError, match=f"{rows[3].id}: two rows"):
         build(folder, folder / "built", SMALL)
@@ -260,30 +277,36 @@ def test_an_id_that_occurs_twice_is_named(rows, make):
         ({"similar": []}, "expected"),
     ],
 )
-def test_a_similar_row_that_breaks_the_contract_is_named(rows, make, row, message):
+def test_a_similar_row_that_breaks_the_contract_is_named(
+    rows: list[Utterance], make: Callable[..., Path], row: Any, message: str
+) -> None:
     folder = make(rows, [row])
     with pytest.raises(ContractError, match=message):
         build(folder, folder / "built", SMALL)
 
 
-def test_two_similar_lines_of_one_utterance_are_refused(rows, make, tools):
+def test_two_similar_lines_of_one_utterance_are_refused(
+    rows: list[Utterance], make: Callable[..., Path], tools: SimpleNamespace
+) -> None:
     similar = tools.similar_rows(rows)
     folder = make(rows, [*similar, similar[7]])
     with pytest.raises(ContractError, match=f"{rows[7].id}: has two lines"):
         build(folder, folder / "built", SMALL)
 
 
-def test_a_torn_last_line_is_no_row(rows, make):
+def test_a_torn_last_line_is_no_row(rows: list[Utterance], make: Callable[..., Path]) -> None:
     folder = make(rows)
     with (folder / "utterances.jsonl").open("a") as file:
         file.write('{"id": "g/s0/torn')
     assert build(folder, folder / "built", SMALL).utterances == len(rows)
 
 
-def test_input_that_changes_under_the_build_is_noticed(rows, make, monkeypatch):
+def test_input_that_changes_under_the_build_is_noticed(
+    rows: list[Utterance], make: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = make(rows)
 
-    def meddle(counts, *_, **__):
+    def meddle(counts: Any, *_: Any, **__: Any) -> Any:
         for done in counts:
             with (folder / "utterances.jsonl").open("a") as file:
                 file.write("\n")
@@ -295,10 +318,12 @@ def test_input_that_changes_under_the_build_is_noticed(rows, make, monkeypatch):
     assert not (folder / "built").exists()
 
 
-def test_a_row_that_moves_under_the_build_is_named(rows, make, monkeypatch):
+def test_a_row_that_moves_under_the_build_is_named(
+    rows: list[Utterance], make: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = make(rows)
 
-    def meddle(counts, *_, **__):
+    def meddle(counts: Any, *_: Any, **__: Any) -> Any:
         for done in counts:
             lines = (folder / "utterances.jsonl").read_bytes().splitlines(keepends=True)
             with (folder / "utterances.jsonl").open("r+b") as file:
@@ -310,7 +335,9 @@ def test_a_row_that_moves_under_the_build_is_named(rows, make, monkeypatch):
         build(folder, folder / "built", SMALL)
 
 
-def test_missing_similar_is_a_warning_and_missing_rows_are_an_error(rows, make, tmp_path):
+def test_missing_similar_is_a_warning_and_missing_rows_are_an_error(
+    rows: list[Utterance], make: Callable[..., Path], tmp_path: Path
+) -> None:
     folder = make(rows)
     report = build(folder, folder / "built", SMALL)
     assert "no similar utterances" in report.line()
@@ -321,14 +348,16 @@ def test_missing_similar_is_a_warning_and_missing_rows_are_an_error(rows, make, 
         build(folder, folder / "built", dataclasses.replace(SMALL, overwrite=True))
 
 
-def test_a_folder_that_is_no_build_is_not_replaced(rows, make):
+def test_a_folder_that_is_no_build_is_not_replaced(rows: list[Utterance], make: Callable[..., Path]) -> None:
     folder = make(rows)
     with pytest.raises(UsageError, match="not a built dataset"):
         build(folder, folder, SMALL)
     assert (folder / "utterances.jsonl").exists()
 
 
-def test_files_of_two_builds_are_not_mixed(rows, make, tools):
+def test_files_of_two_builds_are_not_mixed(
+    rows: list[Utterance], make: Callable[..., Path], tools: SimpleNamespace
+) -> None:
     folder = make(rows)
     index = Index(build(folder, folder / "built", SMALL).output)
     tools.write(folder, [], tools.similar_rows(rows))
@@ -337,7 +366,7 @@ def test_files_of_two_builds_are_not_mixed(rows, make, tools):
         index.codes(0)
 
 
-def test_id_table_finds_ids_whose_hashes_collide():
+def test_id_table_finds_ids_whose_hashes_collide() -> None:
     import pyarrow as pa
 
     names = ["a", "b", "c", "d"]
@@ -347,12 +376,12 @@ def test_id_table_finds_ids_whose_hashes_collide():
     assert table.rows([]).tolist() == []
 
 
-def start_build(folder):
+def start_build(folder: Path) -> Any:
     argv = [sys.executable, "-m", "vall_e.dataset", "build", "--input-dataset", str(folder), "--batch-utterances", "1"]
     return subprocess.Popen([*argv, "--file-batches", "1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
-def kill_in_the_middle(folder):
+def kill_in_the_middle(folder: Path) -> Any:
     """Kills a build once some of its files are written."""
     process = start_build(folder)
     while not len(list(folder.glob(".built/.tmp/new/rows-*"))) > 3:
@@ -363,7 +392,9 @@ def kill_in_the_middle(folder):
     assert process.returncode == -signal.SIGKILL
 
 
-def test_a_kill_leaves_no_half_built_folder_and_the_next_build_is_whole(tools, make):
+def test_a_kill_leaves_no_half_built_folder_and_the_next_build_is_whole(
+    tools: SimpleNamespace, make: Callable[..., Path]
+) -> None:
     rows = tools.corpus(speakers=10, recordings=10, slices=6)
     folder = make(rows[:300])
     kill_in_the_middle(folder)
@@ -378,7 +409,9 @@ def test_a_kill_leaves_no_half_built_folder_and_the_next_build_is_whole(tools, m
     assert not list(folder.glob(".built/.tmp"))
 
 
-def test_a_kill_between_the_renames_of_the_swap_loses_neither_build_nor_vocabulary(rows, make, tools):
+def test_a_kill_between_the_renames_of_the_swap_loses_neither_build_nor_vocabulary(
+    rows: list[Utterance], make: Callable[..., Path], tools: SimpleNamespace
+) -> None:
     """Else the next build makes a new vocabulary, and every model trained so far reads other phones than it learned."""
     folder = make(rows)
     output = build(folder, folder / "built", SMALL).output
@@ -402,7 +435,9 @@ def test_a_kill_between_the_renames_of_the_swap_loses_neither_build_nor_vocabula
     assert sorted(path.name for path in (folder / ".built").iterdir()) == [".lock"]
 
 
-def test_a_dataset_made_anew_with_the_same_rows_is_built_again(rows, make, tools):
+def test_a_dataset_made_anew_with_the_same_rows_is_built_again(
+    rows: list[Utterance], make: Callable[..., Path], tools: SimpleNamespace
+) -> None:
     """`process --overwrite` with other audio of the same length: rows and sizes are the same, the codes are not."""
     folder = make(rows)
     tools.write(folder, [], made="first")
@@ -419,18 +454,18 @@ def test_a_dataset_made_anew_with_the_same_rows_is_built_again(rows, make, tools
     assert build(folder, output, SMALL).skipped
 
 
-def scored(rows, scores):
+def scored(rows: list[Utterance], scores: Any) -> Any:
     return [msgspec.structs.replace(row, scores={"toy": score}) for row, score in zip(rows, scores, strict=True)]
 
 
-def test_gates_leave_out_what_is_past_their_limits_and_say_so(rows, make, tmp_path):
+def test_gates_leave_out_what_is_past_their_limits_and_say_so(
+    rows: list[Utterance], make: Callable[..., Path], tmp_path: Path
+) -> None:
     """A build must not fail because a similar list names an utterance that a gate left out."""
     scores = [n / len(rows) for n in range(len(rows) - 1)] + [None]
     folder = make(scored(rows, scores))
     head = json.loads((folder / "dataset.json").read_text())
-    storage.write_json(
-        folder / "dataset.json", head | {"gates": {"toy": {"minimum": 0.5, "maximum": None}}}, folder
-    )
+    storage.write_json(folder / "dataset.json", head | {"gates": {"toy": {"minimum": 0.5, "maximum": None}}}, folder)
     kept = {row.id for row, score in zip(rows, scores, strict=True) if score is None or score >= 0.5}
     report = build(folder, folder / "built", SMALL)
     index = Index(report.output)
@@ -449,18 +484,20 @@ def test_gates_leave_out_what_is_past_their_limits_and_say_so(rows, make, tmp_pa
 
 
 @pytest.mark.parametrize("text", ["toy>", "toy>0.5", ">=1", "toy>=x", "toy>=1<=2", ""])
-def test_a_threshold_of_another_form_is_refused(text):
+def test_a_threshold_of_another_form_is_refused(text: str) -> None:
     with pytest.raises((UsageError, ValueError), match="threshold"):
         BuildOptions(thresholds=(text,))
 
 
-def test_two_builds_of_one_output_do_not_meet(rows, make):
+def test_two_builds_of_one_output_do_not_meet(rows: list[Utterance], make: Callable[..., Path]) -> None:
     folder = make(rows)
     with storage.folder_lock(folder / ".built"), pytest.raises(UsageError, match="another run"):
         build(folder, folder / "built", SMALL)
 
 
-def test_command_line_builds_and_shows(rows, make, tools, capsys):
+def test_command_line_builds_and_shows(
+    rows: list[Utterance], make: Callable[..., Path], tools: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = make(rows, tools.similar_rows(rows))
     config = folder / "config.yaml"
     config.write_text("build:\n  validation_fraction: 0.3\n")
@@ -470,8 +507,8 @@ def test_command_line_builds_and_shows(rows, make, tools, capsys):
     assert Index(folder / "built").built["content"]["validation_fraction"] == 0.3
     assert main([*argv, "--validation-fraction", "0"]) == 0
     printed = capsys.readouterr()
-    told = "no recording of 12 fell to validation; --validation-fraction (section build) is 0, a larger one brings some"
-    assert told in printed.out and "utterances/s" in printed.out
+    line = "no recording of 12 fell to validation; --validation-fraction (section build) is 0, a larger one brings some"
+    assert line in printed.out and "utterances/s" in printed.out
     assert f"build: {len(rows)}/{len(rows)}, " in printed.err and "items/s" in printed.err
     assert main(["show", "--built", str(folder / "built")]) == 0
     shown = capsys.readouterr().out
@@ -481,7 +518,7 @@ def test_command_line_builds_and_shows(rows, make, tools, capsys):
         main([*argv, "--validation-fraction", "1.5"])
 
 
-def test_help_and_import_load_no_torch():
+def test_help_and_import_load_no_torch() -> None:
     code = (
         "import sys, vall_e.dataset, vall_e.dataset.build, vall_e.dataset.__main__ as m\n"
         "try: m.main(['build', '--help'])\nexcept SystemExit: pass\n"
@@ -493,6 +530,6 @@ def test_help_and_import_load_no_torch():
     assert "--validation-fraction" in done.stdout
 
 
-def test_missing_build_names_the_command(tmp_path: Path):
+def test_missing_build_names_the_command(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="vall_e.dataset build"):
         Index(tmp_path)

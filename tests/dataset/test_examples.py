@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import pickle
 from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,29 +17,33 @@ from hypothesis import strategies as st
 from vall_e.dataset import Dataset
 from vall_e.dataset.build import BuildOptions, build
 from vall_e.dataset.prompts import crop
-from vall_e.types import UsageError
+from vall_e.types import UsageError, Utterance
 
 
-def build_rows(make, rows, similar=None, **options):
+def build_rows(make: Callable[..., Path], rows: list[Utterance], similar: Any = None, **options: Any) -> Any:
     folder = make(rows, similar)
     return build(folder, folder / "built", BuildOptions(**options)).output
 
 
-def same(a, b):
+def same(a: Any, b: Any) -> Any:
     arrays = ("text", "prompt", "target")
-    return a.id == b.id and a.prompt_id == b.prompt_id and all(
-        np.array_equal(getattr(a, name), getattr(b, name)) for name in arrays
+    return (
+        a.id == b.id
+        and a.prompt_id == b.prompt_id
+        and all(np.array_equal(getattr(a, name), getattr(b, name)) for name in arrays)
     )
 
 
-def overlap(a, b):
+def overlap(a: Any, b: Any) -> Any:
     ends = a.start_samples + a.num_samples, b.start_samples + b.num_samples
     return a.recording_id == b.recording_id and a.start_samples < ends[1] and b.start_samples < ends[0]
 
 
 @pytest.mark.parametrize("probability", [0, 0.5, 1])
 @pytest.mark.parametrize("split", ["train", "validation"])
-def test_a_prompt_is_a_crop_of_another_utterance_of_the_speaker(built, rows, tools, split, probability):
+def test_a_prompt_is_a_crop_of_another_utterance_of_the_speaker(
+    built: Path, rows: list[Utterance], tools: SimpleNamespace, split: str, probability: float
+) -> None:
     by_id = {row.id: row for row in rows}
     dataset = Dataset(built, split, similar_probability=probability, prompt_frames=20)
     train_ids = {example.id for example in Dataset(built, "train")}
@@ -57,15 +65,17 @@ def test_a_prompt_is_a_crop_of_another_utterance_of_the_speaker(built, rows, too
             )
 
 
-def test_validation_targets_may_hear_training_audio(built):
+def test_validation_targets_may_hear_training_audio(built: Path) -> None:
     train_ids = {example.id for example in Dataset(built, "train")}
     dataset = Dataset(built, "validation", similar_probability=0)
-    heard = {dataset.example(place, epoch).prompt_id for place in range(len(dataset)) for epoch in range(20)}
-    assert heard & train_ids and heard - train_ids
+    prompts = {dataset.example(place, epoch).prompt_id for place in range(len(dataset)) for epoch in range(20)}
+    assert prompts & train_ids and prompts - train_ids
 
 
 @pytest.mark.parametrize("probability", [0, 0.5, 1])
-def test_the_share_of_similar_prompts_is_the_probability(make, tools, probability):
+def test_the_share_of_similar_prompts_is_the_probability(
+    make: Callable[..., Path], tools: SimpleNamespace, probability: float
+) -> None:
     rows = [tools.utterance(f"g/s/r{number:03d}.wav", None, frames=5) for number in range(200)]
     similar = [{"id": row.id, "similar": [[rows[place - 1].id, 0.5]]} for place, row in enumerate(rows)]
     dataset = Dataset(build_rows(make, rows, similar, validation_fraction=0), similar_probability=probability)
@@ -75,7 +85,9 @@ def test_the_share_of_similar_prompts_is_the_probability(make, tools, probabilit
 
 
 @pytest.mark.parametrize("any_speaker", [False, True])
-def test_lists_over_the_whole_dataset_bring_other_voices_only_if_asked(make, tools, any_speaker):
+def test_lists_over_the_whole_dataset_bring_other_voices_only_if_asked(
+    make: Callable[..., Path], tools: SimpleNamespace, any_speaker: bool
+) -> None:
     rows = [tools.utterance(f"g/s{number % 2}/r{number}.wav", None, frames=5) for number in range(8)]
     similar = [{"id": row.id, "similar": [[rows[(place + 1) % 8].id, 0.9]]} for place, row in enumerate(rows)]
     built = build_rows(make, rows, similar, validation_fraction=0)
@@ -84,7 +96,7 @@ def test_lists_over_the_whole_dataset_bring_other_voices_only_if_asked(make, too
         assert (speakers[example.prompt_id] == speakers[example.id]) is not any_speaker
 
 
-def test_slices_that_overlap_never_prompt_each_other(make, tools):
+def test_slices_that_overlap_never_prompt_each_other(make: Callable[..., Path], tools: SimpleNamespace) -> None:
     rows = [
         tools.utterance("g/s/long.wav", None, frames=100),
         tools.utterance("g/s/long.wav", 0, frames=50, start=0),
@@ -93,12 +105,12 @@ def test_slices_that_overlap_never_prompt_each_other(make, tools):
     ]
     similar = [{"id": row.id, "similar": [[other.id, 0.5] for other in rows if other is not row]} for row in rows]
     dataset = Dataset(build_rows(make, rows, similar, validation_fraction=0), similar_probability=0.5)
-    heard = {}
+    prompts: dict[str, set[str | None]] = {}
     for epoch in range(30):
         for place in range(4):
             example = dataset.example(place, epoch)
-            heard.setdefault(example.id, set()).add(example.prompt_id)
-    assert heard == {
+            prompts.setdefault(example.id, set()).add(example.prompt_id)
+    assert prompts == {
         "g/s/long.wav": {None},
         "g/s/long.wav-00000": {"g/s/long.wav-00002"},
         "g/s/long.wav-00001": {"g/s/long.wav-00002"},
@@ -106,14 +118,14 @@ def test_slices_that_overlap_never_prompt_each_other(make, tools):
     }
 
 
-def test_a_speaker_with_one_utterance_has_an_empty_prompt(make, tools):
+def test_a_speaker_with_one_utterance_has_an_empty_prompt(make: Callable[..., Path], tools: SimpleNamespace) -> None:
     rows = [tools.utterance("g/alone/r.wav", None, frames=7), tools.utterance("h/alone/r.wav", None, frames=7)]
     for example in Dataset(build_rows(make, rows, validation_fraction=0)):
         assert example.prompt_id is None
         assert example.prompt.shape == (4, 0)
 
 
-def test_random_prompts_are_even_over_what_is_allowed(make, tools):
+def test_random_prompts_are_even_over_what_is_allowed(make: Callable[..., Path], tools: SimpleNamespace) -> None:
     """Most of the speaker is refused here, so both ways of drawing are used."""
     rows = [tools.utterance("g/s/long.wav", number, frames=20, start=number * 160) for number in range(12)]
     rows += [tools.utterance(f"g/s/r{number}.wav", None, frames=5) for number in range(4)]
@@ -124,7 +136,7 @@ def test_random_prompts_are_even_over_what_is_allowed(make, tools):
     assert max(counts.values()) < 1.25 * min(counts.values())
 
 
-def test_an_example_depends_on_seed_epoch_and_id_alone(built):
+def test_an_example_depends_on_seed_epoch_and_id_alone(built: Path) -> None:
     dataset = Dataset(built, seed=3, prompt_frames=10)
     first = [dataset[place] for place in range(len(dataset))]
     dataset.set_epoch(1)
@@ -137,7 +149,7 @@ def test_an_example_depends_on_seed_epoch_and_id_alone(built):
     assert not all(same(a, b) for a, b in zip(first, other_seed, strict=True))
 
 
-def test_a_pickled_dataset_holds_no_data_and_reads_the_same(built):
+def test_a_pickled_dataset_holds_no_data_and_reads_the_same(built: Path) -> None:
     dataset = Dataset(built, "validation", seed=3, prompt_frames=10)
     dataset.set_epoch(5)
     data = pickle.dumps(dataset)
@@ -145,7 +157,7 @@ def test_a_pickled_dataset_holds_no_data_and_reads_the_same(built):
     assert all(same(a, b) for a, b in zip(dataset, pickle.loads(data), strict=True))
 
 
-def test_arguments_out_of_range_are_refused(built):
+def test_arguments_out_of_range_are_refused(built: Path) -> None:
     for options in ({"similar_probability": 1.5}, {"split": "test"}, {"seed": -1}, {"prompt_frames": -1}):
         with pytest.raises(UsageError):
             Dataset(built, **options)
@@ -157,14 +169,14 @@ def test_arguments_out_of_range_are_refused(built):
 
 @settings(max_examples=60, deadline=None)
 @given(frames=st.integers(1, 40), most=st.integers(1, 40), seed=st.integers(0, 99))
-def test_a_crop_lies_within_and_has_the_length_that_is_there(frames, most, seed):
+def test_a_crop_lies_within_and_has_the_length_that_is_there(frames: int, most: int, seed: int) -> None:
     codes = np.tile(np.arange(frames, dtype=np.uint16), (3, 1))
     part = crop(codes, most, np.random.default_rng(seed))
     assert part.shape == (3, min(frames, most))
     assert np.array_equal(part[0], np.arange(part[0, 0], part[0, 0] + part.shape[1]))
 
 
-def test_a_crop_reaches_both_ends():
+def test_a_crop_reaches_both_ends() -> None:
     codes = np.arange(10, dtype=np.uint16)[None]
     starts = {int(crop(codes, 7, np.random.default_rng(seed))[0, 0]) for seed in range(60)}
     assert starts == {0, 1, 2, 3}

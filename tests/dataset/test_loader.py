@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from itertools import islice
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -14,20 +18,20 @@ from vall_e.types import UsageError
 TENSORS = ("text", "prompt", "target", "text_lengths", "prompt_lengths", "target_lengths", "languages", "tasks")
 
 
-def loader(built, *, split="train", dataset_seed=5, max_frames=150, **options):
+def loader(built: Path, *, split: str = "train", dataset_seed: int = 5, max_frames: int = 150, **options: Any) -> Any:
     dataset = Dataset(built, split, seed=dataset_seed, prompt_frames=15)
     return make_loader(dataset, max_frames=max_frames, seed=2, **options)
 
 
-def same(a, b):
+def same(a: Any, b: Any) -> Any:
     return a.ids == b.ids and all(torch.equal(getattr(a, name), getattr(b, name)) for name in TENSORS)
 
 
-def all_same(first, second):
+def all_same(first: Any, second: Any) -> Any:
     return all(same(a, b) for a, b in zip(first, second, strict=True))
 
 
-def test_a_batch_holds_its_examples_padded(built):
+def test_a_batch_holds_its_examples_padded(built: Path) -> None:
     dataset = Dataset(built, seed=5, prompt_frames=15)
     place = {example.id: number for number, example in enumerate(dataset)}
     made = loader(built)
@@ -50,12 +54,12 @@ def test_a_batch_holds_its_examples_padded(built):
 
 
 @pytest.mark.parametrize("start_method", ["fork", "spawn"])
-def test_workers_change_nothing(built, start_method):
+def test_workers_change_nothing(built: Path, start_method: str) -> None:
     assert all_same(loader(built), loader(built, num_workers=2, start_method=start_method))
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_a_restored_loader_goes_on_exactly(built, num_workers):
+def test_a_restored_loader_goes_on_exactly(built: Path, num_workers: int) -> None:
     whole = loader(built)
     whole.set_epoch(1)
     expected = list(whole)
@@ -75,7 +79,7 @@ def test_a_restored_loader_goes_on_exactly(built, num_workers):
     assert all_same(second, expected), "the iteration after that is a whole epoch again"
 
 
-def test_a_state_at_the_end_of_an_epoch_goes_on_with_the_next(built):
+def test_a_state_at_the_end_of_an_epoch_goes_on_with_the_next(built: Path) -> None:
     first = loader(built)
     list(first)
     second = loader(built)
@@ -86,7 +90,7 @@ def test_a_state_at_the_end_of_an_epoch_goes_on_with_the_next(built):
     assert all_same(first, second)
 
 
-def test_ranks_share_the_epoch_without_overlap(built):
+def test_ranks_share_the_epoch_without_overlap(built: Path) -> None:
     ranks = [loader(built, rank=rank, num_replicas=2, num_workers=rank) for rank in range(2)]
     dealt = [[name for batch in made for name in batch.ids] for made in ranks]
     assert len(ranks[0]) == len(ranks[1])
@@ -94,7 +98,7 @@ def test_ranks_share_the_epoch_without_overlap(built):
     assert ranks[0].state_dict() == ranks[1].state_dict()
 
 
-def test_a_state_of_something_else_is_refused(built):
+def test_a_state_of_something_else_is_refused(built: Path) -> None:
     state = loader(built).state_dict()
     for options, key in (
         ({"max_frames": 200}, "max_frames"),
@@ -108,7 +112,7 @@ def test_a_state_of_something_else_is_refused(built):
         loader(built).load_state_dict(state | {"batch": 99})
 
 
-def test_an_empty_split_gives_no_batches(make, tools):
+def test_an_empty_split_gives_no_batches(make: Callable[..., Path], tools: SimpleNamespace) -> None:
     from vall_e.dataset.build import BuildOptions, build
 
     folder = make(tools.corpus(speakers=1))
@@ -117,7 +121,7 @@ def test_an_empty_split_gives_no_batches(make, tools):
     assert len(made) == 0 and list(made) == []
 
 
-def test_reading_draws_nothing_from_the_shared_chance(built):
+def test_reading_draws_nothing_from_the_shared_chance(built: Path) -> None:
     before = torch.get_rng_state()
     list(loader(built))
     assert torch.equal(torch.get_rng_state(), before)

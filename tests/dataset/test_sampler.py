@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -23,8 +25,10 @@ lengths = st.lists(st.integers(1, 900), min_size=0, max_size=150).map(lambda val
     epoch=st.integers(0, 3),
     shuffle=st.booleans(),
 )
-def test_each_target_is_in_one_batch_of_one_rank(num_frames, prompt_frames, budget, most, num_replicas, epoch, shuffle):
-    def sampler(rank):
+def test_each_target_is_in_one_batch_of_one_rank(
+    num_frames: np.ndarray, prompt_frames: int, budget: int, most: int, num_replicas: int, epoch: int, shuffle: bool
+) -> None:
+    def sampler(rank: Any) -> Any:
         return FrameBudgetSampler(
             num_frames,
             max_frames=budget,
@@ -52,12 +56,12 @@ def test_each_target_is_in_one_batch_of_one_rank(num_frames, prompt_frames, budg
         assert most is None or len(batch) <= most
 
 
-def frames(count=400, seed=0):
+def frames(count: int = 400, seed: int = 0) -> Any:
     return np.random.default_rng(seed).integers(50, 900, count).astype(np.int32)
 
 
-def test_epochs_and_seeds_differ_and_repeat():
-    def epoch(number, seed=0, **options):
+def test_epochs_and_seeds_differ_and_repeat() -> None:
+    def epoch(number: Any, seed: int = 0, **options: Any) -> Any:
         sampler = FrameBudgetSampler(frames(), max_frames=6000, seed=seed, **options)
         return [batch.tolist() for batch in sampler.batches(number)]
 
@@ -69,7 +73,7 @@ def test_epochs_and_seeds_differ_and_repeat():
     assert epoch(0, shuffle=False) == epoch(1, shuffle=False)
 
 
-def test_padding_stays_below_a_fifth():
+def test_padding_stays_below_a_fifth() -> None:
     num_frames = frames(20_000)
     batches = FrameBudgetSampler(num_frames, max_frames=12_000).batches(0)
     padded = sum(len(batch) * int(num_frames[batch].max()) for batch in batches)
@@ -77,16 +81,17 @@ def test_padding_stays_below_a_fifth():
     assert 12_000 * len(batches) < 1.35 * num_frames.sum(), "and the budget is used"
 
 
-def test_a_target_that_does_not_fit_is_told_with_what_would_do():
+def test_a_target_that_does_not_fit_is_told_with_what_would_do() -> None:
     with pytest.raises(UsageError, match="725 frames"):
         FrameBudgetSampler(np.array([10, 500]), max_frames=700, prompt_frames=225)
 
 
-def test_what_can_not_be_dealt_evenly_is_told():
+def test_what_can_not_be_dealt_evenly_is_told() -> None:
     with pytest.raises(UsageError, match="3 ranks"):
         FrameBudgetSampler(np.array([10, 10]), max_frames=700, num_replicas=3)
     with pytest.raises(UsageError, match="evenly to 2 ranks"):
         FrameBudgetSampler(np.array([10, 10, 10]), max_frames=700, num_replicas=2, max_batch_size=1)
-    for options in ({"rank": 2, "num_replicas": 2}, {"max_batch_size": 0}, {"seed": -1}):
+    wrong: list[dict[str, int]] = [{"rank": 2, "num_replicas": 2}, {"max_batch_size": 0}, {"seed": -1}]
+    for options in wrong:
         with pytest.raises(UsageError):
-            FrameBudgetSampler(np.array([10]), max_frames=700, **options)
+            FrameBudgetSampler(np.array([10]), max_frames=700, **options)  # type: ignore[arg-type]

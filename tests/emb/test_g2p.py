@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import unicodedata
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
@@ -16,7 +17,7 @@ from vall_e.types import Reject, RejectReason
 
 
 @functools.cache
-def load(**options: bool) -> g2p.Phonemizer:
+def load(**options: Any) -> g2p.Phonemizer:
     return g2p.load_phonemizer(g2p.G2pOptions(**options))
 
 
@@ -29,7 +30,7 @@ def judge(words: str, language: str) -> str | Reject:
 
 
 @functools.cache
-def bare(voice: str, punctuation: bool = True, stress: bool = True):
+def bare(voice: str, punctuation: bool = True, stress: bool = True) -> Any:
     """One phonemizer back end as its manual shows it, after ours has chosen the library."""
     load()
     from phonemizer.backend import EspeakBackend
@@ -160,7 +161,7 @@ _KANA = "".join(map(chr, (*range(0x3041, 0x3097), *range(0x3099, 0x309F), *range
 def test_short_kana_are_read_or_rejected(words: str) -> None:
     assert "ə" not in read(words, "ja")  # no sound of Japanese, but of "letter"
     for place, char in enumerate(words):
-        if char in "ーぁぃぅぇぉ" and isinstance(judge(words, "ja"), str):  # each of them is heard
+        if char in "ーぁぃぅぇぉ" and isinstance(judge(words, "ja"), str):  # each of them is spoken
             assert read(words[:place] + words[place + 1 :], "ja").replace(" ", "") != read(words, "ja").replace(" ", "")
 
 

@@ -38,7 +38,8 @@ TINY = qnt.CodecOptions(audio_backend="tiny")
 
 
 def options(**changes: Any) -> ProcessOptions:
-    return ProcessOptions(**({"audio_backend": "tiny", "min_duration_s": 0.1, "executor": "serial"} | changes))
+    values: dict[str, Any] = {"audio_backend": "tiny", "min_duration_s": 0.1, "executor": "serial"}
+    return ProcessOptions(**(values | changes))
 
 
 def said(recording_id: str, text: str, language: str = "en", segments: tuple[Segment, ...] = ()) -> Transcript:
@@ -201,7 +202,8 @@ def test_resume_after_a_tear_at_any_place(
 
 
 def test_killed_in_the_middle_it_goes_on(tmp_path: Path, dataset: Path, voices: Path, metadata: Path) -> None:
-    command = [sys.executable, "-m", "vall_e.emb.process", "--audio-backend", "tiny", "--min-duration", "0.1"]
+    command: list[str | Path] = [sys.executable, "-m", "vall_e.emb.process"]
+    command += ["--audio-backend", "tiny", "--min-duration", "0.1"]
     command += ["--input-audio", voices, "--input-metadata", metadata, "--output-dataset", tmp_path / "dataset"]
     rows = tmp_path / "dataset" / "utterances.jsonl"
     running = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
@@ -379,8 +381,10 @@ def test_audio_damaged_behind_its_first_slices_leaves_no_arrays(demo: Path, tmp_
     assert list(rows_of(tmp_path / "data")) == ["b.mp3"]
 
 
-UPDATED = ("utterances.old.jsonl", "dataset.json", "similar.jsonl", "similar_groups.jsonl")
-UPDATED += ("utterances.jsonl", "done.jsonl")
+UPDATED = (
+    *("utterances.old.jsonl", "dataset.json", "similar.jsonl", "similar_groups.jsonl"),
+    *("utterances.jsonl", "done.jsonl"),
+)
 
 
 @pytest.mark.parametrize("stop_before", UPDATED)

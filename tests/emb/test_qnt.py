@@ -88,7 +88,7 @@ def test_pad_silence(before: int, after: int) -> None:
     dtype=st.sampled_from([np.uint16, np.int64, np.int32]),
 )
 def test_bits_split_and_join(codes: list[int], num_fine_bits: int, dtype: type) -> None:
-    array = np.array(codes, dtype)
+    array: np.ndarray = np.array(codes, dtype)
     coarse, fine = qnt.split_bits(array, num_fine_bits)
     assert [divmod(code, 2**num_fine_bits) for code in codes] == list(zip(coarse.tolist(), fine.tolist(), strict=True))
     joined = qnt.join_bits(coarse, fine, num_fine_bits)

@@ -119,7 +119,13 @@ def bad_files(tmp_path: Path, demo_speech: np.ndarray, monkeypatch: pytest.Monke
     speech[777] = np.nan
     soundfile.write("nan.wav", speech, 24_000, subtype="FLOAT")
     good = np.zeros((8, 100), np.uint16)
-    codes = {"good": good, "high": good + 1024, "many": good.repeat(5, axis=0), "empty": good[:, :0], "real": good / 2}
+    codes: dict[str, np.ndarray] = {
+        "good": good,
+        "high": good + 1024,
+        "many": good.repeat(5, axis=0),
+        "empty": good[:, :0],
+        "real": good / 2,
+    }
     for name, array in codes.items():
         np.save(f"{name}.npy", array)
     (tmp_path / "cut.npy").write_bytes((tmp_path / "good.npy").read_bytes()[:150])
@@ -242,15 +248,15 @@ def test_bad_entries_of_lists_leave_nothing(bad_files: Path, capsys: pytest.Capt
     lines = [f"{name} {name}.wav\n" for name in names] + ["long " + "x" * 5_000 + "\n"]
     (bad_files / "wav.scp").write_text("".join(lines))
     assert qnt.main(["--wav-scp", "wav.scp", "--output", "c/codecs.txt", "--audio-backend", "tiny"]) == 0
-    told = capsys.readouterr().err.splitlines()
-    assert [line.split(": ")[1] for line in told] == [*names[1:], "long"]
-    assert all(f"{name}.wav" in line for name, line in zip(names[1:], told, strict=False))
+    printed = capsys.readouterr().err.splitlines()
+    assert [line.split(": ")[1] for line in printed] == [*names[1:], "long"]
+    assert all(f"{name}.wav" in line for name, line in zip(names[1:], printed, strict=False))
     assert [line.split(" ")[0] for line in (bad_files / "c" / "codecs.txt").read_text().splitlines()] == ["ok"]
 
     assert qnt.main(["--codecs-txt", "codecs.txt", "--output", "out", "--audio-backend", "tiny"]) == 0
-    told = capsys.readouterr().err.splitlines()
-    assert [line.split(": ")[1] for line in told] == ["high", "many", "empty", "real"]
-    assert all("decode with the codec that made them" in line for line in told[:2])
+    printed = capsys.readouterr().err.splitlines()
+    assert [line.split(": ")[1] for line in printed] == ["high", "many", "empty", "real"]
+    assert all("decode with the codec that made them" in line for line in printed[:2])
     assert [path.name for path in (bad_files / "out").glob("*.wav")] == ["good.wav"]
 
 

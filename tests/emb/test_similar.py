@@ -21,7 +21,9 @@ from vall_e.corpora.importing import import_corpus
 from vall_e.corpora.registry import ImportOptions
 from vall_e.emb import similar
 from vall_e.emb.features import top_k as top_k_
-from vall_e.emb.similar import SimilarOptions, Slice, load_slices, overlapping, top_k
+from vall_e.emb.features.slices import Slice, load_slices, overlapping
+from vall_e.emb.features.top_k import top_k
+from vall_e.emb.similar import SimilarOptions
 from vall_e.types import BackendError, ContractError, UsageError, Utterance, speaker_of, utterance_id
 
 RATE_HZ = 16_000
@@ -467,7 +469,7 @@ def test_an_overwrite_that_cannot_start_keeps_what_was_there(corpus: Corpus) -> 
     assert corpus.bytes() == before
 
 
-# What is wrong, and is told
+# What is wrong, and is said
 
 
 def test_no_dataset_names_the_command(tmp_path: Path) -> None:
@@ -550,7 +552,7 @@ def test_paths_from_data_stay_inside(corpus: Corpus, name: str, backend: str) ->
 
 
 @pytest.mark.parametrize(
-    ("codes", "told"),
+    ("codes", "message"),
     [
         (np.full((2, 60), 16, np.uint16), "code 16 is outside the codebook of 16"),
         (np.zeros((3, 60), np.uint16), "expected \\[2, frames\\]"),
@@ -558,9 +560,11 @@ def test_paths_from_data_stay_inside(corpus: Corpus, name: str, backend: str) ->
     ],
 )
 @pytest.mark.parametrize("workers", [1, 2])
-def test_codes_that_do_not_fit_name_the_utterance(corpus: Corpus, codes: np.ndarray, told: str, workers: int) -> None:
+def test_codes_that_do_not_fit_name_the_utterance(
+    corpus: Corpus, codes: np.ndarray, message: str, workers: int
+) -> None:
     storage.write_array(corpus.data / "g/anna/1.wav.npy", codes, corpus.data)
-    with pytest.raises(ContractError, match=f"^g/anna/1.wav: .*{told}"):
+    with pytest.raises(ContractError, match=f"^g/anna/1.wav: .*{message}"):
         corpus.run(replace(CODES, workers=workers, executor="local"))
 
 
@@ -571,7 +575,7 @@ def test_missing_codes_name_the_file(corpus: Corpus) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (lambda rows: [rows[0], *rows], "g/anna/0.wav for the second time"),
         (lambda rows: [rows[0] | {"num_samples": 0}], "g/anna/0.wav: no audio"),
@@ -580,9 +584,9 @@ def test_missing_codes_name_the_file(corpus: Corpus) -> None:
         (lambda rows: [rows[0] | {"start_samples": "0"}], "start_samples: expected int"),
     ],
 )
-def test_bad_rows_are_named_by_line(corpus: Corpus, change: Any, told: str) -> None:
+def test_bad_rows_are_named_by_line(corpus: Corpus, change: Any, message: str) -> None:
     corpus.rewrite(change)
-    with pytest.raises(ContractError, match=f"utterances.jsonl:\\d+: .*{told}"):
+    with pytest.raises(ContractError, match=f"utterances.jsonl:\\d+: .*{message}"):
         corpus.run()
 
 
@@ -622,7 +626,7 @@ def test_the_command_reads_its_section_of_a_config_file(corpus: Corpus, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("flags", "told"),
+    ("flags", "message"),
     [
         (["--top-k", "0"], "top_k: 0 is below 1"),
         (["--top-k", "many"], "'many' is not a whole number"),
@@ -631,11 +635,11 @@ def test_the_command_reads_its_section_of_a_config_file(corpus: Corpus, tmp_path
         (["--workers", "-1"], "--workers -1"),
     ],
 )
-def test_usage_errors(corpus: Corpus, flags: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_usage_errors(corpus: Corpus, flags: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         config.run_main(similar.main, ["--input-dataset", str(corpus.data), *flags])
     assert caught.value.code == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 # The search, against a slow reference
@@ -747,9 +751,7 @@ def test_overlapping_means_a_shared_sample(pieces: list[tuple[str, int, int]]) -
         for n, (name, start, num) in enumerate(pieces)
     ]  # fmt: skip
     samples = [{(name, sample) for sample in range(start, start + num)} for name, start, num in pieces]
-    expected = [
-        [n for n in range(len(pieces)) if n != row and samples[n] & samples[row]] for row in range(len(pieces))
-    ]
+    expected = [[n for n in range(len(pieces)) if n != row and samples[n] & samples[row]] for row in range(len(pieces))]
     assert [found.tolist() for found in overlapping(slices)] == expected
 
 

@@ -132,9 +132,10 @@ def test_a_diarised_voice_belongs_to_its_recording() -> None:
 def transcripts(draw: st.DrawFn) -> tuple[Recording, Transcript]:
     """Words in order of time with gaps from none to long, in segments of any size, at odd rates."""
     rate_hz = draw(st.sampled_from([8_000, 11_025, 22_050, 44_100]))
-    clock, parts = draw(st.floats(0, 2)), []
+    clock = draw(st.floats(0, 2))
+    parts: list[Segment] = []
     for _ in range(draw(st.integers(1, 6))):
-        words = []
+        words: list[tuple[str, float, float]] = []
         for _ in range(draw(st.integers(1, 6))):
             length = draw(st.floats(0.01, 3))
             words.append((f"w{len(parts)}.{len(words)}", clock, clock + length))
@@ -146,10 +147,10 @@ def transcripts(draw: st.DrawFn) -> tuple[Recording, Transcript]:
 @settings(max_examples=200, deadline=None)
 @given(case=transcripts(), longest=st.floats(0.5, 12), shortest=st.floats(0, 0.5))
 def test_edges_stay_out_of_words(case: tuple[Recording, Transcript], longest: float, shortest: float) -> None:
-    source, heard = case
-    slices, rejects = plan_slices(source, heard, limits("true", shortest, longest))
+    source, transcript = case
+    slices, rejects = plan_slices(source, transcript, limits("true", shortest, longest))
     rate_hz = source.sample_rate_hz
-    words = [word for part in heard.segments for word in part.words]
+    words = [word for part in transcript.segments for word in part.words]
     spans = [(seconds_to_samples(word.start_s, rate_hz), seconds_to_samples(word.end_s, rate_hz)) for word in words]
     end_before, heard_again = 0, []
     for cut in slices:

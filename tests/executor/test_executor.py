@@ -148,7 +148,7 @@ def test_a_worker_that_dies_while_it_is_built_ends_the_run(executor: Executor, w
 
 @every_executor
 @pytest.mark.parametrize(
-    ("make", "error", "told"),
+    ("make", "error", "message"),
     [
         ("make_failing", ContractError, "item 3 is broken"),
         ("make_with_bug", ZeroDivisionError, "division by zero"),
@@ -157,10 +157,10 @@ def test_a_worker_that_dies_while_it_is_built_ends_the_run(executor: Executor, w
     ],
 )
 def test_what_a_worker_raises_is_raised_here(
-    executor: Executor, workers: ModuleType, make: str, error: type[Exception], told: str
+    executor: Executor, workers: ModuleType, make: str, error: type[Exception], message: str
 ) -> None:
     """An error while building used to come out of Ray, and a bug also out of the pool, as the death of a worker."""
-    with pytest.raises(error, match=told):
+    with pytest.raises(error, match=message):
         list(executor.map(getattr(workers, make), range(20)))
 
 
@@ -218,9 +218,9 @@ def is_alive(pid: int) -> bool:
     return state != "Z"
 
 
-@pytest.mark.parametrize(("kind", "num", "told"), [("slurm", 1, "local, ray"), ("local", -1, "--workers -1")])
-def test_usage(kind: str, num: int, told: str) -> None:
-    with pytest.raises(UsageError, match=told):
+@pytest.mark.parametrize(("kind", "num", "message"), [("slurm", 1, "local, ray"), ("local", -1, "--workers -1")])
+def test_usage(kind: str, num: int, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         make_executor(kind, num)
 
 

@@ -53,14 +53,19 @@ def test_records_come_back_as_written(
     assert list(read_rows(folder / "r.jsonl", Reject)) == refused
 
 
-ROWS = [{"id": "a"}, {"id": "é話\n\u2028"}, {"id": "z" * 40, "more": [1, None, {"x": "}\n"}]}, {"id": ""}]
+ROWS: list[dict[str, Any]] = [
+    {"id": "a"},
+    {"id": "é話\n\u2028"},
+    {"id": "z" * 40, "more": [1, None, {"x": "}\n"}]},
+    {"id": ""},
+]
 
 
 def whole_lines(rows: list[dict[str, Any]]) -> list[bytes]:
     return [json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows]
 
 
-@pytest.mark.parametrize("cut", range(sum(map(len, whole_lines(ROWS))) + 1))
+@pytest.mark.parametrize("cut", range(sum(len(line) for line in whole_lines(ROWS)) + 1))
 def test_a_file_torn_at_any_byte_goes_on_from_its_last_whole_row(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "rows.jsonl"
     lines = whole_lines(ROWS)
@@ -238,9 +243,7 @@ def test_a_kill_while_an_array_is_written_leaves_no_array(tmp_path: Path) -> Non
         assert not (tmp_path / storage.TEMP_FOLDER).exists()
 
 
-@pytest.mark.parametrize(
-    "array", [np.zeros((2, 3), np.int64), np.zeros(3, np.uint16), np.zeros((1, 2, 3), np.uint16)]
-)
+@pytest.mark.parametrize("array", [np.zeros((2, 3), np.int64), np.zeros(3, np.uint16), np.zeros((1, 2, 3), np.uint16)])
 def test_codes_of_another_type_or_shape_are_refused(tmp_path: Path, array: np.ndarray) -> None:
     storage.write_array(tmp_path / "a.npy", array, tmp_path)
     with pytest.raises(ContractError, match="a.npy: codes are uint16 \\[K,T\\]"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,6 +95,9 @@ class Dataset:
 
     def __getitem__(self, place: int) -> Example:
         return self.example(place, self.epoch)
+
+    def __iter__(self) -> Iterator[Example]:
+        return (self[place] for place in range(len(self)))
 
     def set_epoch(self, epoch: int) -> None:
         """Another epoch cuts other prompts."""

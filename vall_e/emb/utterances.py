@@ -50,9 +50,7 @@ class ProcessOptions(CodecOptions, GateOptions):
 
     @property
     def g2p(self) -> G2pOptions:
-        return G2pOptions(
-            backend=self.phonemizer, punctuation=self.punctuation, stress=self.stress, strip=self.strip
-        )
+        return G2pOptions(backend=self.phonemizer, punctuation=self.punctuation, stress=self.stress, strip=self.strip)
 
     @property
     def result_options(self) -> dict[str, Any]:
@@ -234,6 +232,4 @@ class Worker:
 
 
 def _rejected(item_id: str, reason: RejectReason, detail: str) -> stage.Outcome:
-    return stage.Outcome(
-        item_id=item_id, rejects=(Reject(id=item_id, stage=STAGE, reason=reason, detail=detail),)
-    )
+    return stage.Outcome(item_id=item_id, rejects=(Reject(id=item_id, stage=STAGE, reason=reason, detail=detail),))

@@ -112,10 +112,10 @@ def test_stretches_do_not_depend_on_the_blocks_and_hold_the_audio_as_it_is(demo:
         assert [start for start, _ in pieces] == [start for start, _ in whole]
         assert all(np.array_equal(a, b) for (_, a), (_, b) in zip(pieces, whole, strict=True))
     end = 0
-    for start, heard in whole:
+    for start, piece in whole:
         assert end <= start
-        end = start + len(heard)
-        np.testing.assert_allclose(heard / 32767, samples[start:end].clip(-1, 1), atol=2e-5)
+        end = start + len(piece)
+        np.testing.assert_allclose(piece / 32767, samples[start:end].clip(-1, 1), atol=2e-5)
     assert end <= len(samples)
 
 
@@ -126,6 +126,6 @@ def test_sound_that_never_pauses_is_cut(demo: Path) -> None:
     samples = samples + 0.05 * np.random.default_rng(0).standard_normal(len(samples)).astype(np.float32)
     found = list(pocketsphinx.utterances(blocks_of(samples, 50_000)))
     assert len(found) >= 3
-    assert all(len(heard) <= pocketsphinx.LONGEST + 480 for _, heard in found)
-    for (start, heard), (following, _) in zip(found, found[1:], strict=False):
-        assert start + len(heard) == following
+    assert all(len(piece) <= pocketsphinx.LONGEST + 480 for _, piece in found)
+    for (start, piece), (following, _) in zip(found, found[1:], strict=False):
+        assert start + len(piece) == following

@@ -58,8 +58,8 @@ def test_the_language_is_detected_with_its_probability(engine: WhisperX, intervi
     detected = hear(engine, interview)
     assert detected.language_prob is not None and 0 < detected.language_prob <= 1
     assert 2 <= len(detected.language) <= 3
-    told = hear(engine, interview, detected.language)
-    assert told.language_prob is None and told.segments == detected.segments
+    given = hear(engine, interview, detected.language)
+    assert given.language_prob is None and given.segments == detected.segments
 
 
 def test_words_are_timed(engine: WhisperX, interview: audio.Source) -> None:
@@ -116,13 +116,13 @@ def test_no_speech(engine: WhisperX, tmp_path: Path, num: int) -> None:
 def test_pieces_of_a_long_recording_are_put_together(
     engine: WhisperX, interview: audio.Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Cut in a pause into pieces of 20 s at most, every piece is heard, at its place."""
+    """Cut in a pause into pieces of 20 s at most, every piece is transcribed, at its place."""
     monkeypatch.setattr("vall_e.emb.asr.whisperx.PIECE_S", 20.0)
     monkeypatch.setattr("vall_e.emb.asr.whisperx.SEARCH_S", 8.0)
     cuts = [start / RATE_HZ for start, _ in segmenting.pieces(interview, RATE_HZ, 20.0, 8.0)]
     result = hear(engine, interview, "en")
-    heard = {sum(cut <= segment.start_s for cut in cuts) for segment in result.segments}
-    assert heard == set(range(1, len(cuts) + 1)) and len(cuts) >= 3
+    with_words = {sum(cut <= segment.start_s for cut in cuts) for segment in result.segments}
+    assert with_words == set(range(1, len(cuts) + 1)) and len(cuts) >= 3
     for segment in result.segments:
         assert not any(segment.start_s < cut < segment.end_s for cut in cuts)
 

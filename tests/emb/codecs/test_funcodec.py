@@ -165,7 +165,7 @@ def test_weights_that_are_none(tmp_path: Path, folders: dict[str, Path], damage:
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "told"),
+    ("path", "value", "message"),
     [
         ("encoder", "conformer_encoder", "conformer_encoder"),
         ("decoder", "transformer", "transformer"),
@@ -187,14 +187,14 @@ def test_weights_that_are_none(tmp_path: Path, folders: dict[str, Path], damage:
     ],
 )
 def test_networks_that_are_not_built_here(
-    tmp_path: Path, folders: dict[str, Path], path: str, value: Any, told: str
+    tmp_path: Path, folders: dict[str, Path], path: str, value: Any, message: str
 ) -> None:
     config = yaml.safe_load((folders["time_ds320"] / "config.yaml").read_text())
     section, _, key = path.rpartition(".")
     (config[section] if section else config)[key] = value
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     (tmp_path / "model.pth").symlink_to(folders["time_ds320"] / "model.pth")
-    with pytest.raises(BackendError, match=told) as error:
+    with pytest.raises(BackendError, match=message) as error:
         FuncodecCodec(weights=tmp_path)
     assert "config.yaml" in str(error.value) and "\n" not in str(error.value)
 

@@ -57,9 +57,9 @@ def test_both_ways(wavs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert [reject["id"] for reject in rejects] == bad
     assert "commands are not run" in rejects[0]["detail"]
     assert not (wavs / "run.wav").exists()
-    told = capsys.readouterr()
-    assert len(told.err.splitlines()) == 6
-    assert "3 utterances, 6 rejects" in told.out
+    message = capsys.readouterr()
+    assert len(message.err.splitlines()) == 6
+    assert "3 utterances, 6 rejects" in message.out
 
     assert qnt.main(["--codecs-txt", str(codes_txt), "--output", str(out), *TINY]) == 0
     assert sorted(path.name for path in out.glob("*.wav")) == ["a.wav", "b.wav", "space.wav"]
@@ -74,9 +74,7 @@ def test_loudness_comes_back(funcodec_weights: Path, wavs: Path, tmp_path: Path)
     assert qnt.main(["--wav-scp", str(wavs / "wav.scp"), "--output", str(codes_txt), *options]) == 0
     assert {len(chunks[0]) for chunks in lines_of(codes_txt).values()} == {4}
     assert qnt.main(["--codecs-txt", str(codes_txt), "--output", str(tmp_path / "out"), *options]) == 0
-    codec = qnt.load_codec(
-        qnt.CodecOptions(audio_backend="funcodec", weights=funcodec_weights, bit_width=1_200)
-    )
+    codec = qnt.load_codec(qnt.CodecOptions(audio_backend="funcodec", weights=funcodec_weights, bit_width=1_200))
     item = audio.resample(audio.load(wavs / "a.wav")[0], 24_000, 16_000)
     expected = codec.decode(codec.encode([item]), codec.scales([item]))[0][: len(item)]
     np.testing.assert_allclose(audio.load(tmp_path / "out" / "a.wav")[0], expected.clip(-1, 1), atol=2**-15)
@@ -154,4 +152,3 @@ def test_usage(wavs: Path, tmp_path: Path) -> None:
         qnt.load_codec(qnt.CodecOptions(audio_backend="tiny", bit_width=1_000))
     (tmp_path / "empty.scp").write_text("\n")
     assert qnt.main(["--wav-scp", str(tmp_path / "empty.scp"), "--output", str(tmp_path / "codecs.txt"), *TINY]) == 1
-
