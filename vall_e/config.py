@@ -58,6 +58,34 @@ def changed(recorded: Mapping[str, Any], options: Any) -> list[tuple[str, Any, A
     return found
 
 
+def adopt(recorded: Mapping[str, Any], options: C) -> tuple[C, list[str]]:
+    """Options that stand at their default take the value of the results that they are added to.
+
+    Args:
+        recorded: what the head of the results says.
+        options: an options dataclass with a property `result_options`.
+
+    Returns:
+        The options, and a note for each that differs from its default now: results are never mixed or refused for an
+        option that is younger than they are.
+    """
+    values, notes = {}, []
+    for field in dataclasses.fields(options):  # type: ignore[arg-type]
+        before = field.metadata.get("before", dataclasses.MISSING)
+        if before is dataclasses.MISSING or getattr(options, field.name) != field.default:
+            continue
+        was = recorded.get(field.name, before)
+        if was != options.result_options[field.name]:  # type: ignore[attr-defined]
+            values[field.name] = was
+            flag = field.name.replace("_", "-")
+            notes.append(f"made with {flag} {_shown(was)}, and stays so; --overwrite takes the default of today")
+    return dataclasses.replace(options, **values), notes  # type: ignore[type-var]
+
+
+def _shown(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def _as_json(value: Any) -> Any:
     """As it comes back from a JSON file."""
     return list(value) if isinstance(value, tuple) else str(value) if isinstance(value, Path) else value

@@ -55,6 +55,7 @@ class RejectReason(enum.StrEnum):
     NO_TEXT = "no_text"  # nothing says what is spoken
     LANGUAGE_UNSUPPORTED = "language_unsupported"
     NO_PHONEMES = "no_phonemes"
+    NO_READING = "no_reading"  # a number, sign or short form that has no sure reading in its language
     LOST_CHARACTERS = "lost_characters"  # part of the text would vanish on its way to phonemes
     BAD_TIMES = "bad_times"  # segment or word times that are out of order, overlap, or lie outside the audio
     UNSAFE_PATH = "unsafe_path"  # a path in a manifest that points out of its folder
@@ -155,7 +156,8 @@ class Utterance(Record, frozen=True, kw_only=True):
     start_samples: int
     num_samples: int
     language: str
-    text: str
+    text: str  # as written
+    spoken: str | None = None  # as read: numbers and signs in words; None in rows of earlier versions
     phonemes: str
     words: tuple[Word, ...]
     codec: str

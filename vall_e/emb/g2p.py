@@ -13,14 +13,14 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from vall_e import config
-from vall_e.emb.text.base import Phonemizer
-from vall_e.emb.text.phonemes import to_phonemes
+from vall_e.emb.text.base import Phonemizer, Unspoken
+from vall_e.emb.text.phonemes import Reading, to_phonemes
 from vall_e.emb.text.registry import G2pOptions, load_phonemizer
 from vall_e.types import Reject
 
 STAGE = "g2p"
 
-__all__ = ["G2pOptions", "Phonemizer", "load_phonemizer", "to_phonemes"]
+__all__ = ["G2pOptions", "Phonemizer", "Reading", "Unspoken", "load_phonemizer", "to_phonemes"]
 
 
 def main(argv: Sequence[str] | None = None, *, prog: str = "python -m vall_e.emb.g2p") -> int:
@@ -28,6 +28,7 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m vall_e.emb
     parser = argparse.ArgumentParser(prog=prog, description="Text into phonemes.")
     parser.add_argument("texts", nargs="+", metavar="TEXT", help="a text, or - for the lines of standard input")
     parser.add_argument("--language", default="en", help="ISO 639-1 or the back end's own code (default: en)")
+    parser.add_argument("--show-spoken", action="store_true", help="print the text in words before its phonemes")
     config.add_options(parser, G2pOptions)
     args = parser.parse_args(argv)
     phonemizer = load_phonemizer(config.resolve(G2pOptions, args, STAGE))
@@ -39,7 +40,7 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m vall_e.emb
             print(f"error: {result.id}: {result.reason}: {result.detail}", file=sys.stderr)
             status = 1
         else:
-            print(result)
+            print(f"{result.spoken}\n{result.phonemes}" if args.show_spoken else result.phonemes)
     return status
 
 

@@ -26,7 +26,10 @@ from vall_e.types import UsageError
 
 __all__ = ["ProcessOptions", "check", "clear", "main", "process"]
 
-LIBRARIES = ("torch", "encodec", "vocos", "phonemizer", "espeakng-loader", "pykakasi", "soundfile", "soxr", "av")
+LIBRARIES = (
+    *("torch", "encodec", "vocos", "phonemizer", "espeakng-loader", "pykakasi", "pyopenjtalk-plus", "num2words"),
+    *("babel", "cn2an", "indic-numtowords", "soundfile", "soxr", "av"),
+)
 
 
 def process(
@@ -52,13 +55,15 @@ def process(
     with storage.folder_lock(output_dataset):
         update.remove_stale_arrays(output_dataset)
         head = storage.read_json(output_dataset / layout.DATASET_JSON)
+        notes: list[str] = []
         if head is not None and not options.overwrite:
+            options, notes = config.adopt(head["config"], options)
             check_head(head, source, options, output_dataset)
         results, changes = _prepare(head, source, options, output_dataset)
         todo = stage.left(source.recordings, lambda name: name not in source.transcripts or results.is_done(name))
         report = stage.StageReport(stage=STAGE, num_items=len(source.transcripts))
         report.num_resumed = source.num_matched - len(todo)
-        report.notes += changes.notes + source.notes
+        report.notes += changes.notes + source.notes + notes
         if head is None or options.overwrite or options.weights or len(todo):
             head = make_head(None if options.overwrite else head, source, options, output_dataset)
             storage.write_json(output_dataset / layout.DATASET_JSON, head, output_dataset)

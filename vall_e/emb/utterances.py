@@ -16,8 +16,18 @@ from vall_e.emb.codecs.registry import CodecOptions, load_codec
 from vall_e.emb.gates import base as gates_
 from vall_e.emb.gates.registry import GateOptions, load_gates
 from vall_e.emb.slicing import STAGE, Limits, Slice, plan_slices
-from vall_e.emb.text.phonemes import to_phonemes
-from vall_e.emb.text.registry import PHONEMIZERS, G2pOptions, load_phonemizer
+from vall_e.emb.text.lexicon import sha256_of
+from vall_e.emb.text.phonemes import Reading, to_phonemes
+from vall_e.emb.text.registry import (
+    JAPANESE,
+    JAPANESE_HELP,
+    LEXICON,
+    NORMALISE,
+    PHONEMIZERS,
+    G2pOptions,
+    load_phonemizer,
+    resolve_japanese,
+)
 from vall_e.executor import EXECUTORS
 from vall_e.types import ContractError, Recording, Reject, RejectReason, Transcript, Utterance, safe_path
 
@@ -39,6 +49,9 @@ class ProcessOptions(CodecOptions, GateOptions):
     punctuation: bool = config.option(True, "keep punctuation among the phonemes")
     stress: bool = config.option(True, "mark stress")
     strip: bool = config.option(True, "no white space at the ends of phonemes")
+    normalise: bool = config.option(True, NORMALISE, before=False)
+    japanese: str = config.option("auto", JAPANESE_HELP, choices=("auto", *JAPANESE), before="pykakasi")
+    lexicon: Path | None = config.option(None, LEXICON)
     executor: str = config.option("local", "where workers run", choices=EXECUTORS)
     workers: int = config.option(1, "processes, one thread each; 0 is one per core, or one per card")
     update: bool = config.option(False, "first drop utterances whose audio, text or speaker changed, then resume")
@@ -50,13 +63,22 @@ class ProcessOptions(CodecOptions, GateOptions):
 
     @property
     def g2p(self) -> G2pOptions:
-        return G2pOptions(backend=self.phonemizer, punctuation=self.punctuation, stress=self.stress, strip=self.strip)
+        return G2pOptions(
+            backend=self.phonemizer,
+            punctuation=self.punctuation,
+            stress=self.stress,
+            strip=self.strip,
+            normalise=self.normalise,
+            japanese=self.japanese,
+            lexicon=self.lexicon,
+        )
 
     @property
     def result_options(self) -> dict[str, Any]:
         """The options that change the result: what a resumed run must share with the one before."""
         values = {key: value for key, value in dataclasses.asdict(self).items() if key not in FREE}
-        return values | {"gates": list(self.gates)}
+        lexicon = sha256_of(self.lexicon) if self.lexicon else None
+        return values | {"gates": list(self.gates), "japanese": resolve_japanese(self.japanese), "lexicon": lexicon}
 
 
 @dataclass
@@ -75,7 +97,7 @@ class Cut:
 
     draft: Draft
     slice: Slice
-    phonemes: str
+    reading: Reading
     samples: np.ndarray
 
     @property
@@ -163,20 +185,20 @@ class Worker:
 
     def _cuts(self, path: Path, draft: Draft, slices: Sequence[Slice]) -> Iterator[Cut]:
         """The slices that have phonemes and sound, in order; the audio is read in one pass."""
-        spoken: list[tuple[Slice, str]] = []
+        spoken: list[tuple[Slice, Reading]] = []
         for cut in slices:
-            phonemes = to_phonemes(self.phonemizer, cut.text, draft.language, item_id=cut.id, stage=STAGE)
-            if isinstance(phonemes, Reject):
-                draft.rejects.append(phonemes)
+            reading = to_phonemes(self.phonemizer, cut.text, draft.language, item_id=cut.id, stage=STAGE)
+            if isinstance(reading, Reject):
+                draft.rejects.append(reading)
             else:
-                spoken.append((cut, phonemes))
+                spoken.append((cut, reading))
         spans = [(cut.start_samples, cut.num_samples) for cut, _ in spoken]
-        for (cut, phonemes), samples in zip(spoken, audio.iter_slices(path, spans), strict=True):
+        for (cut, reading), samples in zip(spoken, audio.iter_slices(path, spans), strict=True):
             if audio.is_silent(samples):
                 detail = "no sample above -80 dBFS"
                 draft.rejects.append(Reject(id=cut.id, stage=STAGE, reason=RejectReason.SILENT, detail=detail))
             else:
-                yield Cut(draft, cut, phonemes, samples)
+                yield Cut(draft, cut, reading, samples)
 
     def _encode(self, waiting: list[Cut]) -> None:
         """Encodes all of `waiting` as one list, which is then empty; arrays are written, rows go to their drafts."""
@@ -205,7 +227,8 @@ class Worker:
             num_samples=cut.slice.num_samples,
             language=cut.draft.language,
             text=cut.slice.text,
-            phonemes=cut.phonemes,
+            spoken=cut.reading.spoken,
+            phonemes=cut.reading.phonemes,
             words=cut.slice.words,
             codec=self.codec.spec.name,
             num_frames=codes.shape[1],
@@ -219,7 +242,7 @@ class Worker:
             sample_rate_hz=cut.rate_hz,
             text=cut.slice.text,
             words=cut.slice.words,
-            phonemes=cut.phonemes,
+            phonemes=cut.reading.phonemes,
             samples=cut.samples,
             codes=codes,
         )

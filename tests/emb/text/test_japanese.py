@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vall_e.emb.text.japanese import Kana, read_number, spell_out
+from vall_e.emb.text.counters import read_number
+from vall_e.emb.text.japanese import Kana, Pykakasi, spell_out
 
 
 @pytest.fixture(scope="module")
 def kana() -> Kana:
-    return Kana()
+    return Kana(Pykakasi())
 
 
 @pytest.mark.parametrize(
@@ -91,6 +92,7 @@ def test_a_number_is_the_sum_of_its_words(value: int) -> None:
         for power, name in enumerate(("まん", "おく", "ちょう"), start=1):
             if word.endswith(name):
                 word, myriad = word.removesuffix(name), power
+        word = word.replace("じゅっ", "じゅう")  # before ちょう
         unit = next((name for name in units if word.endswith(name)), "")
         digit = word.removesuffix(unit)
         group += (ones[digit] if digit and digit != "ぜろ" else 0 if digit else 1) * units.get(unit, 1)
@@ -114,7 +116,7 @@ def test_what_is_not_japanese_is_neither_lost_nor_repeated(kana: Kana) -> None:
 
 @functools.cache
 def shared() -> Kana:
-    return Kana()
+    return Kana(Pykakasi())
 
 
 @settings(max_examples=100, deadline=None)

@@ -6,10 +6,26 @@ from collections.abc import Sequence
 from typing import Protocol
 
 
+class Unspoken(ValueError):
+    """A part of a text that has no sure reading: `part` as written, `kind` what it seems to be."""
+
+    def __init__(self, part: str, kind: str, language: str) -> None:
+        self.part, self.kind, self.language = part, kind, language
+        super().__init__(f"{part.strip()!r} ({kind}) has no sure reading in {language!r}; write it in words")
+
+
 class Phonemizer(Protocol):
     """What turns text into phonemes. `version` names the library and its number, for the data set's record."""
 
     version: str
+
+    def spoken(self, text: str, language: str) -> str:
+        """The text in words, as it is read: numbers, signs and short forms written out.
+
+        Raises:
+            Unspoken: a part of it has no sure reading.
+            UsageError: there is no voice for `language`.
+        """
 
     def supports(self, language: str) -> bool:
         """Whether there is a voice for a language code (ISO 639-1 as Whisper gives it, or the back end's own)."""
@@ -20,6 +36,7 @@ class Phonemizer(Protocol):
         Lost characters are left out: ask for them first.
 
         Raises:
+            Unspoken: a part of a text has no sure reading.
             UsageError: there is no voice for `language`.
         """
 

@@ -188,6 +188,8 @@ def number_tones(ipa: str, mnemonics: str) -> str | None:
         _TONE_IPA.sub(number, part).replace("s.", "ʂ").replace("i.", "ɨ") if own else part
         for own, part in _by_language(ipa)
     )
+
+
 _TONE_MNEMONIC = re.compile(r"\d+(?=[_|\s]|$)")
 _TONE_IPA = re.compile(r"[125ɜ](?=[_\s]|$)")
 

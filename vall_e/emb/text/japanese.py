@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import Any
+from importlib import metadata
+from typing import Any, Protocol
 
+from vall_e.emb.text.counters import read_number
 from vall_e.types import BackendError
 
 _KANA = "\u3041-\u3096\u3099\u309a\u309d\u309e\u30a1-\u30fa\u30fc-\u30fe"
@@ -19,15 +21,13 @@ _JAPANESE = re.compile(rf"[{_KANA}{_HAN}]+")
 _HAN_RE = re.compile(rf"[{_HAN}]")
 _CONTENT = re.compile(rf"[{_HAN}\u30a1-\u30fa]")  # a word that begins with kanji or katakana begins a phrase
 _NUMBER = re.compile(rf"([0-9]{{1,3}}(?:,[0-9]{{3}})+|[0-9]+)(?:\.([0-9]+))?([{_HAN}]?)")
+_AFTER_WORD = re.compile(f"[{_KANA}] ?$")
 _AFTER_OPENING = re.compile(r"(?<=[“(\[]) ")
 _ZERO_YEAR = re.compile("[一二三四五六七八九〇]*〇[一二三四五六七八九〇]*")
 _MONTHS = re.compile("(?<=[0-9一二三四五六七八九十数何])[ヶケヵカ]月")
 
 _DIGITS = "〇一二三四五六七八九"
 _READINGS = ("ぜろ", "いち", "に", "さん", "よん", "ご", "ろく", "なな", "はち", "きゅう")
-_UNITS = ((1000, "せん"), (100, "ひゃく"), (10, "じゅう"))
-_CHANGED = {3000: "さんぜん", 8000: "はっせん", 300: "さんびゃく", 600: "ろっぴゃく", 800: "はっぴゃく"}
-_MYRIADS = ("", "まん", "おく", "ちょう")
 _COUNTERS = {"日": "にち", "人": "にん", "月": "がつ", "年": "ねん", "分": "ふん"}  # what pykakasi reads as nouns
 # Particles are written with one kana and said with another. Only alone after a kanji or katakana word
 # can they be told from a syllable of a word.
@@ -41,24 +41,40 @@ _UNUSUAL = re.compile("[ーぁぃぅぇぉっゔヷ-ヺ]|(?<![きぎしじちぢ
 _PARTICLES = {"は": "わ", "へ": "え", "へは": "えわ", "には": "にわ", "では": "でわ", "とは": "とわ"}
 
 
+class Reader(Protocol):
+    """What knows the readings of kanji. `version` names the library and its number."""
+
+    version: str
+
+    def read(self, run: str, after_word: bool) -> str:
+        """Hiragana of a run of Japanese characters, words that begin with kanji or katakana behind a space.
+
+        Args:
+            run: kanji and kana, nothing else.
+            after_word: whether a word stands before the run, so that a leading は is a particle.
+        """
+
+
 class Kana:
     """Japanese text → hiragana, phrases set apart by spaces. All other characters stay where they are."""
 
-    def __init__(self) -> None:
-        """Raises BackendError where pykakasi is missing."""
-        try:
-            import pykakasi
-        except ImportError:
-            raise BackendError("Japanese needs pykakasi, which is not installed: pip install \"vall-e[g2p]\"") from None
-        self._kakasi: Any = pykakasi.kakasi()
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
 
     def convert(self, text: str) -> str:
-        """Digits become words too: espeak reads 300 as "three, hundred"; さんびゃく and ひとり are what is said."""
+        """Kanji, and the particles は and へ, as they are said. Digits too, where the text was not normalised."""
         text = _ZERO_YEAR.sub(lambda run: "".join(str(_DIGITS.index(digit)) for digit in run.group()), text)
         text = _MONTHS.sub("かげつ", text)
         text = _NUMBER.sub(self._number, text)
-        text = " ".join(_JAPANESE.sub(lambda run: self._run(run.group()), text).split())
+        text = " ".join(_JAPANESE.sub(self._read, text).split())
         return _AFTER_OPENING.sub("", spell_out(text))
+
+    def _read(self, found: re.Match[str]) -> str:
+        return self._run(found.group(), bool(_AFTER_WORD.search(found.string[: found.start()])))
+
+    def _run(self, run: str, after_word: bool = False) -> str:
+        """Hiragana of a run of Japanese characters; a kanji that has no reading stays."""
+        return self._reader.read(run, after_word).replace("ゖ", "が").replace("ゕ", "か")
 
     def _number(self, found: re.Match[str]) -> str:
         """A number with its counter, apart from what follows: 四月一日 as a whole is a surname, わたぬき."""
@@ -84,24 +100,36 @@ class Kana:
             return f"{read_number(tens * 10)} {self._counted(ones, counter)}"
         return f"{read_number(value)} {noun}"
 
-    def _run(self, run: str) -> str:
-        """Hiragana of a run of Japanese characters; a kanji that has no reading stays."""
+
+class Pykakasi:
+    """Readings by pykakasi (https://codeberg.org/miurahr/pykakasi)."""
+
+    def __init__(self) -> None:
+        """Raises BackendError where pykakasi is missing."""
+        try:
+            import pykakasi
+        except ImportError:
+            raise BackendError('Japanese needs pykakasi, which is not installed: pip install "vall-e[g2p]"') from None
+        self._kakasi: Any = pykakasi.kakasi()
+        self.version = f"pykakasi {metadata.version('pykakasi')}"
+
+    def read(self, run: str, after_word: bool) -> str:
         phrases: list[str] = []
         while run:
-            done, complete = self._words(run, phrases)
+            done, complete = self._words(run, phrases, after_word)
             if complete:
                 break
             # pykakasi swallows the character after a kanji it doesn't know, so it starts again there
             phrases.append(f" {run[done]}")
             run = run[done + 1 :]
-        return "".join(phrases).replace("ゖ", "が").replace("ゕ", "か")
+            after_word = False
+        return "".join(phrases)
 
-    def _words(self, run: str, phrases: list[str]) -> tuple[int, bool]:
+    def _words(self, run: str, phrases: list[str], after_content: bool) -> tuple[int, bool]:
         """Appends readings up to the first unknown kanji: how many characters were read, and whether that was all."""
         beyond = re.search("[\U00010000-\U0010ffff]", run)  # dropped by pykakasi, whatever it is
         known = run[: beyond.start()] if beyond else run
         done = 0
-        after_content = False
         for item in self._kakasi.convert(known):
             word, reading = item["orig"], item["hira"]
             if word and not reading:
@@ -149,30 +177,3 @@ def _vowel(kana: str) -> str:
 
 def _is_kana(char: str) -> bool:
     return re.fullmatch(f"[{_KANA}]", char) is not None
-
-
-def read_number(value: int) -> str:
-    """0 … 9,999,999,999,999,999 in hiragana, a word for each part: 2024 → "にせん にじゅう よん"."""
-    if value == 0:
-        return _READINGS[0]
-    words: list[str] = []
-    for power in range(3, -1, -1):
-        group = value // 10_000**power % 10_000
-        if group:
-            parts = _below_myriad(group, leading_one=power > 0)
-            parts[-1] += _MYRIADS[power]
-            words += parts
-    return " ".join(words)
-
-
-def _below_myriad(value: int, leading_one: bool) -> list[str]:
-    parts = []
-    for unit, name in _UNITS:
-        digit = value // unit % 10
-        if digit == 1:
-            parts.append("いっせん" if unit == 1000 and leading_one else name)
-        elif digit:
-            parts.append(_CHANGED.get(digit * unit, _READINGS[digit] + name))
-    if value % 10:
-        parts.append(_READINGS[value % 10])
-    return parts

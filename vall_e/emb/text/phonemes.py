@@ -8,15 +8,19 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vall_e.emb.text import normalise as texts_
-from vall_e.emb.text.base import Phonemizer, Voices
-from vall_e.emb.text.registry import G2pOptions
+from vall_e.emb.text.base import Phonemizer, Unspoken, Voices
+from vall_e.emb.text.japanese import Kana
+from vall_e.emb.text.lexicon import load as load_lexicon
+from vall_e.emb.text.registry import G2pOptions, resolve_japanese
+from vall_e.emb.text.spoken import to_spoken
 from vall_e.types import Reject, RejectReason, UsageError
 
 if TYPE_CHECKING:
-    from vall_e.emb.text.japanese import Kana
+    from vall_e.emb.text.japanese import Reader
 
 REMEMBERED = 64  # prepared texts, and parts of Japanese: the policy asks for lost characters and phonemes in turn
 MAX_LISTED = 12  # languages named in a message
@@ -34,22 +38,34 @@ class TextPhonemizer:
         self._voices = voices
         self._options = options
         self.version = voices.version
+        self._lexicon = load_lexicon(options.lexicon) if options.lexicon else None
+        self._in_words = functools.lru_cache(REMEMBERED)(self._find_words)
         self._prepared = functools.lru_cache(REMEMBERED)(self._prepare)
         self._spoken = functools.lru_cache(REMEMBERED)(lambda part, speaker: voices.read([part], speaker)[0])
         self._lost = functools.lru_cache(REMEMBERED)(self._find_lost)
-        self._kana = functools.cache(_load_kana)
+        self._kana = functools.cache(lambda: Kana(_load_reader(options.japanese)))
         self._readable: defaultdict[str, set[str]] = defaultdict(set)  # by voice, what was asked for already
+
+    def spoken(self, text: str, language: str) -> str:
+        self._voice(language)
+        return self._in_words(text, language)
+
+    def _find_words(self, text: str, language: str) -> str:
+        text = texts_.normalise(text)
+        if self._lexicon is not None:
+            text = self._lexicon.replace(text)
+        return to_spoken(text, language) if self._options.normalise else text
 
     def supports(self, language: str) -> bool:
         return self._voices.voice(language) is not None
 
     def phonemize(self, texts: Sequence[str], language: str) -> list[str]:
         voice = self._voice(language)
-        return [self._phonemize_one(text, voice) for text in texts]
+        return [self._phonemize_one(self._in_words(text, language), voice) for text in texts]
 
     def lost_characters(self, text: str, language: str) -> str:
         voice = self._voice(language)
-        return self._lost(self._prepared(text, voice), voice)
+        return self._lost(self._prepared(self._in_words(text, language), voice), voice)
 
     def _find_lost(self, prepared: str, voice: str) -> str:
         readable = self._readable[voice]
@@ -82,7 +98,6 @@ class TextPhonemizer:
         return voice
 
     def _prepare(self, text: str, voice: str) -> str:
-        text = texts_.normalise(text)
         if voice == "ja":
             text = self._kana().convert(text)
         return texts_.split_long(text)
@@ -160,14 +175,26 @@ def _advice(language: str, known: Mapping[str, str]) -> str:
     return f"known: {', '.join(known)}" if few else "it takes a code of ISO 639-1, like 'en' or 'ja'"
 
 
-def _load_kana() -> Kana:
-    from vall_e.emb.text.japanese import Kana
+def _load_reader(choice: str) -> Reader:
+    if resolve_japanese(choice) == "openjtalk":
+        from vall_e.emb.text.openjtalk import OpenJTalk
 
-    return Kana()
+        return OpenJTalk()
+    from vall_e.emb.text.japanese import Pykakasi
+
+    return Pykakasi()
 
 
-def to_phonemes(phonemizer: Phonemizer, text: str, language: str, *, item_id: str, stage: str) -> str | Reject:
-    """The phonemes of one text, or why there are none: the policy that the stages share."""
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What is said: `spoken` in words, `phonemes` in the back end's notation."""
+
+    spoken: str
+    phonemes: str
+
+
+def to_phonemes(phonemizer: Phonemizer, text: str, language: str, *, item_id: str, stage: str) -> Reading | Reject:
+    """How one text is read, or why it can't be: the policy that the stages share."""
 
     def reject(reason: RejectReason, detail: str) -> Reject:
         return Reject(id=item_id, stage=stage, reason=reason, detail=detail)
@@ -176,10 +203,14 @@ def to_phonemes(phonemizer: Phonemizer, text: str, language: str, *, item_id: st
         return reject(RejectReason.NO_TEXT, "the text is blank")
     if not phonemizer.supports(language):
         return reject(RejectReason.LANGUAGE_UNSUPPORTED, f"no voice for the language {language!r}")
+    try:
+        spoken = phonemizer.spoken(text, language)
+    except Unspoken as error:
+        return reject(RejectReason.NO_READING, str(error))
     if lost := phonemizer.lost_characters(text, language):
         names = ", ".join(f"{char!r} (U+{ord(char):04X})" for char in lost[:8]) + (", …" if len(lost) > 8 else "")
         return reject(RejectReason.LOST_CHARACTERS, f"not readable in {language!r}: {names}")
     (phonemes,) = phonemizer.phonemize([text], language)
     if all(char.isspace() or char in texts_.MARKS for char in phonemes):
         return reject(RejectReason.NO_PHONEMES, f"nothing to say in {text[:80]!r}")
-    return phonemes
+    return Reading(spoken=spoken, phonemes=phonemes)
