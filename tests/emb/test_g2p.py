@@ -475,3 +475,36 @@ def test_importing_loads_no_library() -> None:
         "print({'phonemizer', 'pykakasi', 'torch', 'espeakng_loader', 'joblib', 'yaml'} & set(sys.modules))"
     )
     assert run(code=code).stdout == "set()\n"
+
+
+# What Mandarin's voice read as English letters: syllables in -iong, and words whose 儿 joins the syllable before.
+MANDARIN = {
+    "兄弟": "ɕˈionɡ1 tˈi4",
+    "英雄": "jˈi1ŋ ɕˈionɡ2",
+    "无穷": "wˈu2 tɕhˈionɡ2",
+    "凶狠": "ɕˈionɡ1 χˈə3n",
+    "花儿": "χwˈɑɻ1",
+    "玩儿": "wˈɑɻ2",
+    "事儿": "ʂˈəɻ4",
+    "老头儿": "lˈɑu3 thˈouɻ2",
+    "小孩儿": "ɕjˈɑu3 χˈaɻ2",
+    "今儿": "tɕˈiəɻ1",
+    "空儿": "khˈõɻ1",
+    "女儿": "nˈy3 ˈər2",
+    "儿子": "ˈər2 tsˈi̪5",
+}
+
+
+@pytest.mark.parametrize("word", MANDARIN)
+def test_mandarin_syllables_are_not_spelled_in_english(word: str) -> None:
+    """Duanmu, "The Phonology of Standard Chinese", 2.5 and 9.5; the notation is espeak's."""
+    assert judge(word, "zh") == MANDARIN[word]
+    assert judge(f"他说{word}，好", "zh") == f"{judge('他说', 'zh')} {MANDARIN[word]}, {judge('好', 'zh')}"
+
+
+def test_a_han_word_that_no_rule_reads_is_named() -> None:
+    result = judge("他正儿八经地说", "zh")
+    assert isinstance(result, Reject) and result.reason == RejectReason.NO_READING and "正儿八经" in result.detail
+    assert isinstance(judge("夐", "zh"), Reject)
+    assert judge("我用hello说雄伟", "zh") == judge("我用hello说", "zh") + " ɕˈionɡ2 wˈei3"
+    assert judge("兒子", "zh") == judge("儿子", "zh")

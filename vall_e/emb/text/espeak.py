@@ -15,6 +15,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from vall_e.emb.text import mandarin
+from vall_e.emb.text.base import Unspoken
 from vall_e.emb.text.phonemizer import import_phonemizer, quiet_logger, start, version_of
 from vall_e.types import BackendError, ContractError
 
@@ -108,6 +110,8 @@ class Espeak:
         """
         script = unicodedata.name(char, "").split(" ")[0].split("-")[0]
         if script in _SCRIPT_WORDS and self._spells(script, voice):
+            return True
+        if voice.startswith("cmn") and _HAN.fullmatch(char) and self._backend(voice).is_foreign(char):
             return True
         alone = self._bare(char, voice)
         if script.startswith(_KANA) and self._letter_word(voice) in alone:
@@ -215,14 +219,41 @@ def _mandarin(base: type) -> type:
                 lines.append(self._postprocess_line(self._read_tones(line), number, separator, strip)[0])
             return lines, []
 
+        def is_foreign(self, char: str) -> bool:
+            """Whether a Han character is read by another language's voice, as English letters."""
+            return mandarin.is_foreign(self._line(char.replace("兒", "儿")))
+
         def _read_tones(self, line: str) -> str:
+            """Phones apart by "_", tones as digits.
+
+            Raises:
+                Unspoken: a word in Han characters that espeak spells in English, and that no rule here reads.
+            """
+            line = line.replace("兒", "儿")
+            if "儿" in line:
+                read = mandarin.erhua(line, self._espeak.text_to_phonemes, self._read_tones)
+                if read is not None:
+                    return read
+            ipa = self._line(line)
+            if not mandarin.is_foreign(ipa):
+                return ipa
+            word = mandarin.spelled_word(line, self._line)
+            if word is None:
+                return ipa
+            begin, end = word
+            if "儿" in line[begin:end] or end - begin == 1:
+                raise Unspoken(line[begin:end], "word that espeak spells in English", "zh")
+            parts = [line[:begin], *line[begin:end], line[end:]]
+            return " ".join(self._read_tones(part) for part in parts if part.strip())
+
+        def _line(self, line: str) -> str:
             ipa: str = self._espeak.text_to_phonemes(line)
             toned = number_tones(ipa, _mnemonics(self._espeak, line))
             if toned is not None:
-                return toned
+                return mandarin.read_iong(toned)
             # letters of India or Korea can put the notations out of step; the Chinese is then read by itself
             parts = [part for part in _HAN.split(line) if part.strip()]
-            return " ".join(self._read_tones(part) for part in parts) if len(parts) > 1 else ipa
+            return " ".join(self._line(part) for part in parts) if len(parts) > 1 else ipa
 
     return Mandarin
 

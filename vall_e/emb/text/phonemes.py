@@ -205,12 +205,13 @@ def to_phonemes(phonemizer: Phonemizer, text: str, language: str, *, item_id: st
         return reject(RejectReason.LANGUAGE_UNSUPPORTED, f"no voice for the language {language!r}")
     try:
         spoken = phonemizer.spoken(text, language)
+        lost = phonemizer.lost_characters(text, language)
+        phonemes = "" if lost else phonemizer.phonemize([text], language)[0]
     except Unspoken as error:
         return reject(RejectReason.NO_READING, str(error))
-    if lost := phonemizer.lost_characters(text, language):
+    if lost:
         names = ", ".join(f"{char!r} (U+{ord(char):04X})" for char in lost[:8]) + (", …" if len(lost) > 8 else "")
         return reject(RejectReason.LOST_CHARACTERS, f"not readable in {language!r}: {names}")
-    (phonemes,) = phonemizer.phonemize([text], language)
     if all(char.isspace() or char in texts_.MARKS for char in phonemes):
         return reject(RejectReason.NO_PHONEMES, f"nothing to say in {text[:80]!r}")
     return Reading(spoken=spoken, phonemes=phonemes)
