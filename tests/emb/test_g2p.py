@@ -506,5 +506,5 @@ def test_a_han_word_that_no_rule_reads_is_named() -> None:
     result = judge("他正儿八经地说", "zh")
     assert isinstance(result, Reject) and result.reason == RejectReason.NO_READING and "正儿八经" in result.detail
     assert isinstance(judge("夐", "zh"), Reject)
-    assert judge("我用hello说雄伟", "zh") == judge("我用hello说", "zh") + " ɕˈionɡ2 wˈei3"
+    assert judge("我用hello说雄伟", "zh") == f"{judge('我用hello说', 'zh')} ɕˈionɡ2 wˈei3"
     assert judge("兒子", "zh") == judge("儿子", "zh")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 from vall_e.types import BackendError
@@ -68,6 +69,16 @@ def year(value: int, language: str) -> str | None:
         hundreds, rest = divmod(value, 100)
         return f"{cardinal(hundreds, 'sv')}hundra{cardinal(rest, 'sv') if rest else ''}"
     return cardinal(value, language)
+
+
+def russian_decimal(value: Decimal) -> str:
+    """A decimal in Russian, whose digits behind the mark are tenths, hundredths or thousandths.
+
+    Example:
+        >>> russian_decimal(Decimal("3.14"))
+        'три целых четырнадцать сотых'
+    """
+    return str(_module("num2words").num2words(value, lang="ru"))
 
 
 def _num2words(value: int, language: str, to: str, **options: str) -> Any:

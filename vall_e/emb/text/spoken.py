@@ -19,6 +19,7 @@ from vall_e.emb.text.spoken_words import NUMBERS_ONLY, WORDS
 _ALIASES = {"no": "nb", "nn": "nb", "cmn": "zh", "zh-cn": "zh", "zh-tw": "zh"}
 _ENTITY = re.compile(r"&(?:[A-Za-z][A-Za-z0-9]{1,30}|#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6});")
 _AFTER_QUOTE = re.compile(r"(?<=[^\W\d_][!?.,…])([\"”’»])(?=[^\W\d_])|(?<=[^\W\d_][!?…])(?=[^\W\d_])")
+_OTHER_DIGIT = re.compile(r"[^\D0-9]")  # ٣, ३
 _TOUCHED = re.compile(r"[0-9~〜～∼№℃℉°%‰½⅓¼⅔¾⅕⅛$€£¥₹₩₽₺₴₫&]|\.[^\s]|\b[IVX]+|[^\W\d_]\.|\b(?:Mme|Mlle|Dr)\b")
 
 
@@ -60,8 +61,9 @@ def tidy(text: str, language: str) -> str:
     """Marks in their plain form: HTML entities, apostrophes, spaces after quotes, sentences in capitals."""
     if "&" in text:
         text = _ENTITY.sub(lambda found: html.unescape(found.group()), text)
-    text = text.translate(_APOSTROPHES)
-    text = "".join(str(int(char)) if char.isdecimal() and not char.isascii() else char for char in text)
+    if not text.isascii():
+        text = text.translate(_APOSTROPHES)
+        text = _OTHER_DIGIT.sub(lambda found: str(int(found.group())), text)
     if language not in ("ja", "zh", "ko", "th", "yue"):
         text = _AFTER_QUOTE.sub(lambda found: (found.group(1) or "") + " ", text)
     return _lower_if_all_capitals(text, language)

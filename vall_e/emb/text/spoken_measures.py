@@ -1,0 +1,150 @@
+"""Money, percent, degrees and measures in words."""
+
+from __future__ import annotations
+
+import functools
+import re
+from decimal import Decimal
+from typing import Any
+
+from vall_e.emb.text.spoken_numbers import MINUS, RANGE, SPACES, Numbers, spaced
+from vall_e.types import BackendError
+
+_LARGE = {
+    "en": ("thousand", "million", "billion", "trillion"),
+    "de": ("Millionen", "Milliarden"),
+    "nl": ("miljoen", "miljard"),
+    "da": ("millioner", "milliarder"),
+    "nb": ("millioner", "milliarder"),
+    "sv": ("miljoner", "miljarder"),
+}
+_CENTS = frozenset(("en", "de", "fr", "nl"))
+_ONE = {"de": "ein", "es": "un", "nl": "één", "it": "un", "da": "en", "sv": "en"}
+_ONE_POUND = {"fr": "une", "es": "una", "it": "una", "pt": "uma", "de": "ein", "da": "et", "sv": "ett"}
+_WITH_POUNDS = {"pt": {"2": "duas"}, "uk": {}}
+_UNITS = (
+    (r"%", "concentr-percent"),
+    (r"°\s?C|℃", "temperature-celsius"),
+    (r"°\s?F|℉", "temperature-fahrenheit"),
+    (r"°", "angle-degree"),
+    (r"km/h", "speed-kilometer-per-hour"),
+    (r"km", "length-kilometer"),
+    (r"cm", "length-centimeter"),
+    (r"mm", "length-millimeter"),
+    (r"kg", "mass-kilogram"),
+    (r"mg", "mass-milligram"),
+    (r"ml", "volume-milliliter"),
+)
+
+
+class Measures(Numbers):
+    """Amounts of money and of units, in the form that the number asks for."""
+
+    def money(self, text: str) -> str:
+        signs = "".join(self.words.currencies)
+        every = re.escape("$€£¥₹₩₽₺₴₫")
+        if re.search(rf"[{every}]\s?{self.number}\s?{RANGE}\s?[0-9]|[0-9]\s?{RANGE}\s?[{every}]", text):
+            raise self._fail(text, "range of amounts")
+        if signs:
+            sign = "[" + re.escape(signs) + "]"
+            large = "|".join(_LARGE.get(self.language, ()))
+            more = rf"(?:\s({large}))?" if large else "()"
+            text = re.sub(
+                rf"({MINUS})?({sign})\s?({self.number}){more}(?![\w]|[.,][0-9])",
+                lambda f: self._amount(f.group(3), f.group(2), f.group(4), f.group(1)), text,
+            )  # fmt: skip
+            text = re.sub(
+                rf"(?<![\w.,])({MINUS})?({self.number})\s?({sign})(?![\w])",
+                lambda f: self._amount(f.group(2), f.group(3), None, f.group(1)), text,
+            )  # fmt: skip
+        if found := re.search(rf"[{every}]", text):
+            raise self._fail(text[max(0, found.start() - 8) : found.end() + 8], "amount of money")
+        return text
+
+    def _amount(self, written: str, sign: str, large: str | None, minus: str | None) -> str:
+        value = self._value(written)
+        name = self._form(self.words.currencies[sign], value)
+        head = f"{self.words.minus} " if minus else ""
+        if large:
+            return f"{head}{self._decimal(written)} {large} {self._form(self.words.currencies[sign], Decimal(10))}"
+        cents = written.partition(self.words.decimal)[2]
+        if len(cents) == 2 and self.language in _CENTS:
+            whole = written.partition(self.words.decimal)[0]
+            name = self._form(self.words.currencies[sign], self._value(whole))
+            said = f"{self._one(whole, sign)} {name}"
+            return head + (f"{said} {self._whole(cents)}" if int(cents) else said)
+        return spaced(f"{head}{self._one(written, sign)} {name}", self.language)
+
+    def _one(self, written: str, sign: str) -> str:
+        """The number before a currency: ein Euro, un euro, une livre."""
+        if written == "1" and self.language in _ONE:
+            return _ONE_POUND.get(self.language, _ONE[self.language]) if sign == "£" else _ONE[self.language]
+        if written in _WITH_POUNDS.get(self.language, {}) and sign in "£₴":
+            return _WITH_POUNDS[self.language][written]
+        return self._decimal(written)
+
+    def units(self, text: str) -> str:
+        """Percent, degrees and measures, as CLDR names them for the number that they follow."""
+        spaces = f"[{SPACES}]?"
+        if self.language == "tr":
+            percent = functools.partial(self._found_unit, unit="concentr-percent")
+            text = re.sub(rf"%{spaces}({self.number})", percent, text)
+        for pattern, unit in _UNITS:
+            if self.language in ("ar",) and unit != "concentr-percent":
+                continue
+            put = functools.partial(self._found_unit, unit=unit)
+            text = re.sub(rf"({self.signed}){spaces}(?:{pattern})(?![\w])", put, text)
+        return text
+
+    def _found_unit(self, found: re.Match[str], unit: str) -> str:
+        return self._unit(found.group(1), unit)
+
+    def _unit(self, written: str, unit: str) -> str:
+        own = {"concentr-percent": self.words.percent, "temperature-celsius": self.words.celsius}.get(unit)
+        minus = re.match(MINUS, written)
+        bare = re.sub(rf"^{MINUS}\s?", "", written)
+        value = self._value(bare)
+        template = own or _cldr(self.language, unit, value)
+        if template is None:
+            raise self._fail(written, unit.partition("-")[2])
+        said = self._decimal(bare)
+        if bare == "1":
+            said = _ONE.get(self.language, said)
+        head = f"{self.words.minus} " if minus else ""
+        return spaced(template.replace("{}", f"{head}{said}"), self.language)
+
+    def _form(self, names: str, value: Decimal) -> str:
+        """The name that goes with a number, of "one|few|many" or "one|other"."""
+        forms = names.split("|")
+        if len(forms) == 1:
+            return forms[0]
+        category = _plural(self.language, value)
+        if len(forms) == 2:
+            return forms[0] if category == "one" else forms[1]
+        return forms[{"one": 0, "few": 1}.get(category, 2 if category == "many" else 1)]
+
+
+@functools.cache
+def _locale(language: str) -> Any:
+    try:
+        import babel
+    except ImportError:
+        raise BackendError('Babel is not installed: pip install "vall-e[g2p]"') from None
+    return babel.Locale.parse("pt_PT" if language == "pt" else language)
+
+
+def _plural(language: str, value: Decimal) -> str:
+    """CLDR's plural category of a number: one, few, many or other."""
+    return str(_locale(language).plural_form(value))
+
+
+@functools.lru_cache(1_000)
+def _cldr(language: str, unit: str, value: Decimal) -> str | None:
+    """How CLDR writes a value of a unit in full, with {} for the number; None where it has a sign and no words."""
+    locale = _locale(language)
+    from babel.units import format_unit
+
+    said = format_unit(value, unit, length="long", locale=locale)
+    template, count = re.subn(r"[0-9][0-9.,\s\u00a0\u202f]*[0-9]|[0-9]", "{}", said, count=1)
+    bare = template.replace("{}", "").strip()
+    return template if count and bare and not re.search(r"[%‰°٪]", bare) else None
