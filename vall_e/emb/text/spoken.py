@@ -18,9 +18,12 @@ from vall_e.emb.text.spoken_words import NUMBERS_ONLY, WORDS
 
 _ALIASES = {"no": "nb", "nn": "nb", "cmn": "zh", "zh-cn": "zh", "zh-tw": "zh"}
 _ENTITY = re.compile(r"&(?:[A-Za-z][A-Za-z0-9]{1,30}|#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6});")
-_AFTER_QUOTE = re.compile(r"(?<=[^\W\d_][!?.,…])([\"”’»])(?=[^\W\d_])|(?<=[^\W\d_][!?…])(?=[^\W\d_])")
+# a closing quote, or a mark, with no space behind it
+_AFTER_QUOTE = re.compile(r"[!?.,…](?<=[^\W\d_].)[\"”»](?=[^\W\d_])|[!?…](?<=[^\W\d_].)(?=[^\W\d_])")
 _OTHER_DIGIT = re.compile(r"[^\D0-9]")  # ٣, ३
-_TOUCHED = re.compile(r"[0-9~〜～∼№℃℉°%‰½⅓¼⅔¾⅕⅛$€£¥₹₩₽₺₴₫&]|\.[^\s]|\b[IVX]+|[^\W\d_]\.|\b(?:Mme|Mlle|Dr)\b")
+# what a text has in it that there is to read
+_SIGN = re.compile("[.0-9~〜～∼№℃℉°%‰½⅓¼⅔¾⅕⅛$€£¥₹₩₽₺₴₫&]")
+_WORD = re.compile(r"\b(?:[IVX]+|Mme|Mlle|Dr)")
 
 
 def base_of(language: str) -> str:
@@ -50,7 +53,7 @@ def to_spoken(text: str, language: str) -> str:
         from vall_e.emb.text.spoken_ja import to_spoken_japanese
 
         return to_spoken_japanese(text)
-    if not _TOUCHED.search(text):
+    if not _SIGN.search(text) and not _WORD.search(text):
         return text
     if language not in WORDS or language in NUMBERS_ONLY:
         return only_whole(text, language)
@@ -65,7 +68,7 @@ def tidy(text: str, language: str) -> str:
         text = text.translate(_APOSTROPHES)
         text = _OTHER_DIGIT.sub(lambda found: str(int(found.group())), text)
     if language not in ("ja", "zh", "ko", "th", "yue"):
-        text = _AFTER_QUOTE.sub(lambda found: (found.group(1) or "") + " ", text)
+        text = _AFTER_QUOTE.sub(lambda found: found.group() + " ", text)
     return _lower_if_all_capitals(text, language)
 
 
@@ -76,8 +79,10 @@ _CAPITAL_WORDS = 3  # fewer may be a name: NASA, USA TODAY
 
 def _lower_if_all_capitals(text: str, language: str) -> str:
     """A sentence in capitals is a corpus' style, not a row of abbreviations."""
+    if text.upper() != text or text.lower() == text:
+        return text
     words = re.findall(r"[^\W\d_]+(?:'[^\W\d_]+)*", text)
-    if len(words) < _CAPITAL_WORDS or any(char.islower() for char in text) or text.upper() == text.lower():
+    if len(words) < _CAPITAL_WORDS:
         return text
     if max(map(len, words)) < 3:
         return text

@@ -36,6 +36,9 @@ class Dates(Numbers):
         return text
 
     def dates(self, text: str) -> str:
+        """Days and years, where the words around tell them from other numbers."""
+        if self.language == "en" and not (re.search("[0-9]{3}", text) or any(m in text for m in self.words.months)):
+            return text
         if self.language == "en":
             text = re.sub(r"(?<![\w/-])([0-9]{4})-([0-9]{2})-([0-9]{2})(?![\w/-])", self._iso_date, text)
             months = "|".join(self.words.months)
@@ -48,7 +51,7 @@ class Dates(Numbers):
         elif self.language in ("ru", "uk", "pl"):
             text = self._slavic_dates(text)
         after = "|".join(self.words.years_after)
-        if after:
+        if after and re.search("[12][0-9]{3}", text):
             text = re.sub(
                 rf"\b({after})\s([12][0-9]{{3}})(?![\w]|[.,:][0-9]|{RANGE}[0-9]|\s?[%€£$°])",
                 lambda found: f"{found.group(1)} {numerals.year(int(found.group(2)), self.language)}",

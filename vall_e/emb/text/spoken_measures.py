@@ -22,23 +22,31 @@ _CENTS = frozenset(("en", "de", "fr", "nl"))
 _ONE = {"de": "ein", "es": "un", "nl": "één", "it": "un", "da": "en", "sv": "en"}
 _ONE_POUND = {"fr": "une", "es": "una", "it": "una", "pt": "uma", "de": "ein", "da": "et", "sv": "ett"}
 _WITH_POUNDS = {"pt": {"2": "duas"}, "uk": {}}
-_UNITS = (
-    (r"%", "concentr-percent"),
-    (r"°\s?C|℃", "temperature-celsius"),
-    (r"°\s?F|℉", "temperature-fahrenheit"),
-    (r"°", "angle-degree"),
-    (r"km/h", "speed-kilometer-per-hour"),
-    (r"km", "length-kilometer"),
-    (r"cm", "length-centimeter"),
-    (r"mm", "length-millimeter"),
-    (r"kg", "mass-kilogram"),
-    (r"mg", "mass-milligram"),
-    (r"ml", "volume-milliliter"),
-)
+# sign → CLDR's name of the unit
+_UNIT_OF = {
+    "%": "concentr-percent",
+    **dict.fromkeys(("°C", "° C", "℃"), "temperature-celsius"),
+    **dict.fromkeys(("°F", "° F", "℉"), "temperature-fahrenheit"),
+    "°": "angle-degree",
+    "km/h": "speed-kilometer-per-hour",
+    "km": "length-kilometer",
+    "cm": "length-centimeter",
+    "mm": "length-millimeter",
+    "kg": "mass-kilogram",
+    "mg": "mass-milligram",
+    "ml": "volume-milliliter",
+}
 
 
 class Measures(Numbers):
     """Amounts of money and of units, in the form that the number asks for."""
+
+    def __init__(self, language: str) -> None:
+        super().__init__(language)
+        signs = ["%"] if language == "ar" else sorted(_UNIT_OF, key=len, reverse=True)
+        units = "|".join(map(re.escape, signs))
+        self._with_unit = re.compile(rf"({self.signed})[{SPACES}]?({units})(?!\w)")
+        self._percent_first = re.compile(rf"%[{SPACES}]?({self.number})")
 
     def money(self, text: str) -> str:
         signs = "".join(self.words.currencies)
@@ -85,19 +93,9 @@ class Measures(Numbers):
 
     def units(self, text: str) -> str:
         """Percent, degrees and measures, as CLDR names them for the number that they follow."""
-        spaces = f"[{SPACES}]?"
         if self.language == "tr":
-            percent = functools.partial(self._found_unit, unit="concentr-percent")
-            text = re.sub(rf"%{spaces}({self.number})", percent, text)
-        for pattern, unit in _UNITS:
-            if self.language in ("ar",) and unit != "concentr-percent":
-                continue
-            put = functools.partial(self._found_unit, unit=unit)
-            text = re.sub(rf"({self.signed}){spaces}(?:{pattern})(?![\w])", put, text)
-        return text
-
-    def _found_unit(self, found: re.Match[str], unit: str) -> str:
-        return self._unit(found.group(1), unit)
+            text = self._percent_first.sub(lambda found: self._unit(found.group(1), "concentr-percent"), text)
+        return self._with_unit.sub(lambda found: self._unit(found.group(1), _UNIT_OF[found.group(2)]), text)
 
     def _unit(self, written: str, unit: str) -> str:
         own = {"concentr-percent": self.words.percent, "temperature-celsius": self.words.celsius}.get(unit)

@@ -10,7 +10,7 @@ from vall_e.emb.text.base import Unspoken
 from vall_e.emb.text.ordinals import read_roman, read_written_ordinals
 from vall_e.emb.text.spoken_dates import Dates
 from vall_e.emb.text.spoken_measures import Measures
-from vall_e.emb.text.spoken_numbers import MINUS, RANGE, Numbers, spaced, word_at
+from vall_e.emb.text.spoken_numbers import MINUS, RANGE, SPACES, Numbers, spaced, word_at
 
 _DOTTED = re.compile(r"(?<![\w.])((?:[\w-]+\.)*[\w-]*[^\W\d_][\w-]*)?\.([^\W\d_][\w-]*(?:\.[\w-]+)*)(?![\w])")
 _INITIALS = re.compile(
@@ -78,6 +78,7 @@ _AND_HALF = {
     "fr": ("et", "demi"),
 }
 _WITH_INITIALS = frozenset(("en", "de", "fr", "es", "it", "pt", "nl"))
+_LEFT = re.compile("[0-9~〜～∼№℃℉°‰%½⅓¼⅔¾⅕⅛]")
 _SIGNS = re.compile("[0-9~〜～∼№½⅓¼⅔¾⅕⅛$€£¥₹₩₽₺₴₫°℃℉%‰]")
 _COUNTED: dict[str, Callable[[str, Callable[[str, str], Exception]], str]] = {
     "ko": counted.korean,
@@ -93,6 +94,22 @@ class Reader(Numbers):
         self._measures, self._dates = Measures(language), Dates(language)
         self._short = {_key(written): spoken for written, spoken in self.words.abbreviations.items()}
         forms = sorted(self.words.abbreviations, key=len, reverse=True)
+        self._steps: list[tuple[re.Pattern[str], Callable[[str], str]]] = [
+            (re.compile(sign), step)
+            for sign, step in (
+                (r"[0-9](?::|\s?h)", self._dates.clock),
+                (r"[0-9]", self._dates.dates),
+                (r"\+[0-9]|0[0-9]|[0-9]{3}", self._dates.phones),
+                (r"[$€£¥₹₩₽₺₴₫]", self._measures.money),
+                (RANGE, self._ranges),
+                (rf"[%°℃℉]|[0-9][{SPACES}]?[kcm]", self._measures.units),
+                (r"№|\bN[°ºo]", self._number_signs),
+                (r"[0-9]", self._ordinals),
+                (r"[½⅓¼⅔¾⅕⅛/]", self._fractions),
+                (r"[^\W\d_]['-]?[0-9]|[0-9]-?[^\W\d_]", self._glued),
+                (r"[0-9]", self._numbers),
+            )
+        ]
         self._short_form = re.compile(rf"(?<![\w.])(?:{'|'.join(map(_short_pattern, forms))})") if forms else None
 
     def read(self, text: str) -> str:
@@ -109,18 +126,9 @@ class Reader(Numbers):
             text = self._addresses(text)
         text = read_roman(text, self.language, self._fail)
         if _SIGNS.search(text):
-            for step in (
-                *(self._dates.clock, self._dates.dates, self._dates.phones, self._measures.money, self._ranges),
-                *(
-                    self._measures.units,
-                    self._number_signs,
-                    self._ordinals,
-                    self._fractions,
-                    self._glued,
-                    self._numbers,
-                ),
-            ):
-                text = step(text)
+            for sign, step in self._steps:
+                if sign.search(text):  # what a step looks for has one of these in it
+                    text = step(text)
         return rest(text, self.language)
 
     def _in_full(self, found: re.Match[str], text: str) -> str:
@@ -263,6 +271,8 @@ def rest(text: str, language: str) -> str:
     Raises:
         Unspoken: digits or signs are left.
     """
+    if not _LEFT.search(text):
+        return text
     if found := re.search(r"[0-9]", text):
         raise Unspoken(word_at(text, found.start()), "number", language)
     text = re.sub(r"\s?[~〜～∼]+(?=\s|$|[.,!?。、])", "", text)
