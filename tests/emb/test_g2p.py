@@ -508,3 +508,15 @@ def test_a_han_word_that_no_rule_reads_is_named() -> None:
     assert isinstance(judge("夐", "zh"), Reject)
     assert judge("我用hello说雄伟", "zh") == f"{judge('我用hello说', 'zh')} ɕˈionɡ2 wˈei3"
     assert judge("兒子", "zh") == judge("儿子", "zh")
+
+
+def test_mandarin_reads_the_same_whatever_was_read_before() -> None:
+    """What was learnt from other lines saves a reading, and changes nothing."""
+    parts = [
+        *("我们在北京", "老师说话", "妈麻马骂吗", "知道吃饭", "女儿喜欢花儿", "英雄", "三点一四", "春眠不觉晓"),
+        *("处处闻啼鸟", "的确是了"),
+    ]
+    texts = [f"{a}，{b}{c}" for a in parts for b in parts[:4] for c in parts[4:]]
+    alone = [g2p.load_phonemizer(g2p.G2pOptions()).phonemize([text], "zh")[0] for text in texts[::16]]
+    assert load().phonemize(texts, "zh")[::16] == alone
+    assert load().phonemize(texts[::-1], "zh")[::-1] == load().phonemize(texts, "zh")

@@ -213,6 +213,10 @@ def _mandarin(base: type) -> type:
     class Mandarin(base):
         """phonemizer's espeak back end, with whole tones."""
 
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            self._known = mandarin.Known()
+
         def _phonemize_aux(self, text: list[str], offset: int, separator: Any, strip: bool) -> tuple[list[str], list]:
             lines = []
             for number, line in enumerate(text, start=1):
@@ -247,9 +251,14 @@ def _mandarin(base: type) -> type:
             return " ".join(self._read_tones(part) for part in parts if part.strip())
 
         def _line(self, line: str) -> str:
+            notation = _mnemonics(self._espeak, line)
+            known = self._known.read(notation)
+            if known is not None:
+                return known
             ipa: str = self._espeak.text_to_phonemes(line)
-            toned = number_tones(ipa, _mnemonics(self._espeak, line))
+            toned = number_tones(ipa, notation)
             if toned is not None:
+                self._known.learn(notation, toned)
                 return mandarin.read_iong(toned)
             # letters of India or Korea can put the notations out of step; the Chinese is then read by itself
             parts = [part for part in _HAN.split(line) if part.strip()]
