@@ -44,7 +44,7 @@ def sentences(language: str, count: int, seed: int) -> list[str]:
 
 
 def bare_reader(language: str) -> Callable[[str], object]:
-    """The library by itself, with the flags that g2p gives it, no warnings; for Japanese, what reads kanji before it."""
+    """The library by itself, with the flags that g2p gives it, no warnings; what reads kanji before it."""
     from phonemizer.backend import EspeakBackend
 
     logger = logging.getLogger("bench_g2p")
