@@ -9,7 +9,7 @@ import pytest
 
 MODULES = (
     "vall_e.types",
-    "vall_e.emb.text.languages",
+    "vall_e.languages",
     "vall_e.emb.codecs.edit",
     "vall_e.emb.codecs.registry",
     "vall_e.emb.text.registry",

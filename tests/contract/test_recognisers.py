@@ -22,7 +22,7 @@ def sources(demo: Path) -> list[audio.Source]:
     texts = Texts(demo)
     found = []
     for name in CLIPS:
-        recording = msgspec.structs.replace(audio.probe(demo / name, name), text=texts.text_of(demo / name)[0])
+        recording = msgspec.structs.replace(audio.probe(demo / name, name), text=texts.given(demo / name).text)
         found.append(audio.Source(recording, demo / name))
     return found
 

@@ -153,7 +153,8 @@ def test_an_update_killed_between_two_files_is_taken_up(
             transcribe(voices, tmp_path / "meta", UPDATE)
     monkeypatch.undo()
     assert transcribe(voices, tmp_path / "meta", UPDATE).num_rows == 4
-    assert transcribe(voices, tmp_path / "meta", OPTIONS).warnings == ()
+    warnings = transcribe(voices, tmp_path / "meta", OPTIONS).warnings
+    assert not [line for line in warnings if "a.mp3" not in line]  # which is no audio, and has no text
     assert texts(tmp_path / "meta")["world/lena/de_2.ogg"] == "Ein anderer Text."
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,10 +110,10 @@ def test_further_columns(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "advice"),
     [
-        ("metadata.csv", "x.wav,hello there\ny.wav,and you\n", "'|'"),
-        ("metadata.csv", "x.wav\thello there\n", "'|'"),
-        ("metadata.csv", "x.wav|\n|hello there\n", "'|'"),
-        ("transcripts.tsv", "x.wav|hello there\n", "a tab"),
+        ("metadata.csv", "x.wav\nhello there\n", "separate them with '|'"),
+        ("metadata.csv", "x.wav|\n|hello there\n", "name|text"),
+        ("transcripts.tsv", "x.wav hello there\n", "'|'"),
+        ("metadata.csv", "a/x.wav|one two|three four\nb.wav|so it is|and he went\n", "--text-column"),
     ],
 )
 def test_a_table_without_a_usable_row_is_named(tmp_path: Path, name: str, content: str, advice: str) -> None:
@@ -152,7 +153,7 @@ def test_an_empty_text_is_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["x.txt", "metadata.csv", "transcripts.tsv"])
-@pytest.mark.parametrize("content", ["Grüße".encode("latin-1"), "hello".encode("utf-16"), "hello".encode("utf-16-le")])
+@pytest.mark.parametrize("content", ["a|Grüße".encode("latin-1"), "a|hello".encode("utf-16-le")])
 def test_a_text_that_is_not_utf_8_is_named(tmp_path: Path, name: str, content: bytes) -> None:
     one = source(tmp_path, "x.wav")
     (tmp_path / name).write_bytes(content)
@@ -239,3 +240,117 @@ def test_a_language_file_that_can_not_be_read(kind: str) -> None:
         assert problem.reason == "language_unsupported" and str(file) in problem.detail
         file.unlink()
         assert Texts(folder).language_of(folder / "s" / "a.wav") == ("de", None)
+
+
+# ---- tables as people and programs write them
+
+
+def import_notes(root: Path) -> list[str]:
+    corpus = load(ImportOptions())
+    for _ in corpus.recordings(root):
+        pass
+    return corpus.notes
+
+
+LIKE_PEOPLE: dict[str, tuple[str, str | bytes, str]] = {
+    "commas and quotes": ("metadata.csv", 'x.wav,"hello, there"\ny.wav,and you\n', "hello, there"),
+    "tabs in a csv": ("metadata.csv", "x.wav\thello there\n", "hello there"),
+    "semicolons": ("metadata.csv", "x;hello there\ny;and you\n", "hello there"),
+    "a bar in a tsv": ("transcripts.tsv", "x.wav|hello there\n", "hello there"),
+    "carriage returns": ("metadata.csv", "x|hello there\ry|and you\r", "hello there"),
+    "windows": ("metadata.csv", "\ufeffx|hello there\r\n\r\ny|and you\r\n", "hello there"),
+    "a header": ("metadata.csv", "audio_file|text|speaker_name\nx.wav|hello there|Anna\n", "hello there"),
+    "a header in another order": ("metadata.csv", "speaker,text,path\nAnna,hello there,x.wav\n", "hello there"),
+    "Common Voice": (
+        "transcripts.tsv",
+        "client_id\tpath\tsentence\tlocale\nab12\tx.wav\thello there\ten\n",
+        "hello there",
+    ),
+    "a duration": ("metadata.csv", "x.wav|hello there|1.52\ny.wav|and you all|2.0\n", "hello there"),
+    "a language": ("metadata.csv", "x.wav|hello there|en\ny.wav|and you all|en\n", "hello there"),
+    "a speaker before the text": ("metadata.csv", "x.wav|anna|hello there\ny.wav|ben|and you all\n", "hello there"),
+    "a text with a bar": ("metadata.csv", "x|hello | there\ny|and you\nz|so\n", "hello | there"),
+    "quotes of the text": ("metadata.csv", '"x"|no\nx|"Hello," he said, "you."\n', '"Hello," he said, "you."'),
+    "quotes of a program": ("metadata.csv", 'x|"he said ""hi"" to me"\n', 'he said "hi" to me'),
+    "./": ("metadata.csv", "./x.wav|hello there\n", "hello there"),
+    "an absolute path": (
+        "metadata.csv",
+        "/data/old/place/x.wav|hello there\n/data/old/place/y.wav|and you\n",
+        "hello there",
+    ),
+    "backslashes": ("metadata.csv", "C:\\voices\\x.wav|hello there\n", "hello there"),
+    "another case": ("metadata.csv", "X.WAV|hello there\n", "hello there"),
+    "another extension": ("metadata.csv", "x.mp3|hello there\n", "hello there"),
+    "metadata.txt": ("metadata.txt", "x.wav|hello there\n", "hello there"),
+    "Metadata.CSV": ("Metadata.CSV", "x.wav|hello there\n", "hello there"),
+    "transcripts.txt": ("transcripts.txt", "x.wav\thello there\n", "hello there"),
+    "a text file in capitals": ("X.TXT", "hello there", "hello there"),
+    "UTF-16": ("metadata.csv", "x|hello there\n".encode("utf-16"), "hello there"),
+}
+
+
+@pytest.mark.parametrize("kind", LIKE_PEOPLE)
+def test_texts_as_people_write_them(tmp_path: Path, kind: str) -> None:
+    name, content, text = LIKE_PEOPLE[kind]
+    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert text_of(source(tmp_path, "x.wav")) == text
+
+
+def test_names_are_compared_in_one_unicode_form(tmp_path: Path) -> None:
+    one = source(tmp_path, unicodedata.normalize("NFD", "é.wav"))
+    (tmp_path / "metadata.csv").write_text(unicodedata.normalize("NFC", "é|hello there\n"))
+    assert text_of(one) == "hello there"
+    (tmp_path / unicodedata.normalize("NFC", "é.txt")).write_text("beside")
+    assert text_of(one) == "beside"
+
+
+def test_an_id_with_dots(tmp_path: Path) -> None:
+    (tmp_path / "metadata.csv").write_text("p.1.2|hello there\np.1.3|and you\n")
+    assert text_of(source(tmp_path, "p.1.2.wav")) == "hello there"
+
+
+def test_speakers_and_languages_of_a_table(tmp_path: Path) -> None:
+    source(tmp_path, "x.wav"), source(tmp_path, "y.wav")
+    (tmp_path / "metadata.csv").write_text("x.wav|anna|hello there|en\ny.wav|ben|so it is|de\n")
+    found = [each for each in load(ImportOptions()).recordings(tmp_path) if isinstance(each, Recording)]
+    assert [(each.speaker, each.language, each.text) for each in found] == [
+        ("anna", "en", "hello there"),
+        ("ben", "de", "so it is"),
+    ]
+
+
+def test_columns_can_be_named(tmp_path: Path) -> None:
+    source(tmp_path, "x.wav")
+    (tmp_path / "metadata.csv").write_text("x.wav|one two|three four\n")
+    options = ImportOptions(text_column=3, speaker_column=2)
+    (found,) = load(options).recordings(tmp_path)
+    assert isinstance(found, Recording) and (found.text, found.speaker) == ("three four", "one two")
+    (found,) = load(ImportOptions(text_column=4)).recordings(tmp_path)
+    assert isinstance(found, Recording) and found.text_problem is not None
+    assert "--text-column 4: the table has 3 columns" in found.text_problem.detail
+
+
+def test_a_row_that_names_another_file_is_not_taken(tmp_path: Path) -> None:
+    """x.mp3 is there and has its own row, so x.wav has none."""
+    source(tmp_path, "x.mp3")
+    (tmp_path / "metadata.csv").write_text("x.mp3|hello there\n")
+    assert isinstance(transcribed(source(tmp_path, "x.wav")), NoTranscript)
+
+
+def test_two_rows_that_could_be_meant_are_named(tmp_path: Path) -> None:
+    (tmp_path / "metadata.csv").write_text("/a/x.wav|hello there\n/b/x.wav|and you\n")
+    assert "lines 1 and 2" in unusable(source(tmp_path, "x.wav")).detail
+
+
+def test_what_matches_nothing_is_said(tmp_path: Path) -> None:
+    for name in ("g/a.wav", "g/b.wav", "g/c.wav"):
+        source(tmp_path, name)
+    (tmp_path / "metadata.csv").write_text("foo_1|hello there\nfoo_2|and you\n")
+    assert import_notes(tmp_path) == [
+        "metadata.csv: 0 of 2 rows name a recording; line 1 says 'foo_1', a recording is 'g/a.wav'"
+    ]
+    (tmp_path / "metadata.csv").write_text("g/a|hello there\ng/b|and you\nfoo|so\n")
+    assert import_notes(tmp_path) == [
+        "metadata.csv: 1 row names no recording, like 'foo' in line 3",
+        "1 recording has no text where 2 have one: g/c.wav",
+    ]

@@ -13,7 +13,7 @@ class Corpus(Protocol):
     """A kind of corpus on disk: LJSpeech, Kaldi, a plain folder, …
 
     A corpus may have an attribute `num_ignored`: the number of files that were passed over because they are not audio,
-    valid once `recordings` is exhausted.
+    valid once `recordings` is exhausted; and one `notes`, lines for the person about what does not fit together.
     """
 
     def recordings(self, root: Path) -> Iterator[Recording | Reject]:

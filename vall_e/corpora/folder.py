@@ -15,19 +15,21 @@ STAGE = "import"
 
 
 def load(options: ImportOptions) -> Folder:
-    return Folder()
+    return Folder(options.text_column, options.speaker_column)
 
 
 class Folder:
-    """Speaker and group are the first two folders of a recording's path: see `types.speaker_of`."""
+    """Speaker and group are the first two folders of a recording's path (`types.speaker_of`), or a table says."""
 
-    def __init__(self) -> None:
+    def __init__(self, text_column: int | None = None, speaker_column: int | None = None) -> None:
         self.num_ignored = 0
+        self.notes: list[str] = []
+        self._columns = text_column, speaker_column
 
     def recordings(self, root: Path) -> Iterator[Recording | Reject]:
         """See Corpus. Links inside `root` are not followed: no loop, and no file counted twice."""
         self.num_ignored = 0
-        texts = Texts(root)
+        texts = Texts(root, *self._columns)
         for found in _walk(root, root, Path(os.path.realpath(root))):
             if isinstance(found, Path):
                 yield _recording(found, root, texts)
@@ -35,20 +37,23 @@ class Folder:
                 yield found
             else:
                 self.num_ignored += 1
+        self.notes = texts.notes()
 
 
 def _recording(path: Path, root: Path, texts: Texts) -> Recording:
     recording_id = path.relative_to(root).as_posix()
     group, speaker = speaker_of(recording_id)
-    text, text_problem = texts.text_of(path)
+    given = texts.given(path)
     language, language_problem = texts.language_of(path)
+    if given.language:
+        language, language_problem = given.language, None
     return Recording(
         id=recording_id,
         path=recording_id,
         group=group,
-        speaker=speaker,
-        text=text,
-        text_problem=text_problem,
+        speaker=given.speaker or speaker,
+        text=given.text,
+        text_problem=given.problem,
         language=language,
         language_problem=language_problem,
     )

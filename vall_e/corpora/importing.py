@@ -136,6 +136,7 @@ def _drafts(
         else:
             report.num_resumed += 1
     report.num_ignored = getattr(corpus, "num_ignored", 0)
+    report.notes += getattr(corpus, "notes", [])
     if not everything:
         changes.gone += [_name(known, int(number)) for number in np.flatnonzero(~seen)]
 

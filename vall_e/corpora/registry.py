@@ -17,6 +17,8 @@ class ImportOptions:
     """Options of the import: flags, and keys of the section `import` in a config file."""
 
     corpus: str = config.option("folder", f"kind of corpus: {', '.join(CORPORA)}, or that of an installed package")
+    text_column: int | None = config.option(None, "tables: the column of the text, from 1 (default: from the content)")
+    speaker_column: int | None = config.option(None, "tables: the column of the speaker, from 1 (default: likewise)")
     executor: str = config.option("local", "where workers run", choices=EXECUTORS)
     workers: int = config.option(1, "processes that read headers; 0 is one per core")
     update: bool = config.option(False, "first drop what changed, went away or was rejected, then import it again")

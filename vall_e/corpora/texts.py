@@ -1,27 +1,50 @@
 """Texts and languages in files beside the audio of a plain folder.
 
 The text of `a/b/x.wav` is the first of these that exists and is not empty: `a/b/x.normalized.txt`, `a/b/x.txt`,
-`a/b/x.lab`, a row of `a/b/metadata.csv`, a row of `a/b/transcripts.tsv`, then of the tables in `a/` and above, up to
-the corpus root, which name it by its path below them. Its language is in the nearest `language.txt`.
+`a/b/x.lab`, a row of a table in `a/b/` (`metadata.csv`, `transcripts.tsv`, …: `tables.NAMES`), then of the tables in
+`a/` and above, up to the corpus root, which name it by its path below them. Its language is in the nearest
+`language.txt`. File names are compared in NFC and without regard to case.
 """
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
+import unicodedata
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from vall_e import audio
+from vall_e.corpora import tables
 from vall_e.types import Problem, RejectReason
 
 TEXT_SUFFIXES = (".normalized.txt", ".txt", ".lab")  # the first that exists wins
 LANGUAGE_FILE = "language.txt"  # the ISO 639-1 code of the recordings in its folder and below
-TABLES = {"metadata.csv": "|", "transcripts.tsv": "\t"}
-AUDIO_FOLDERS = ("wavs", "wav")  # LJSpeech keeps its table above this folder and leaves the folder out of the names
 MAX_TEXT_BYTES = 1_000_000
 MAX_TABLE_BYTES = 256_000_000
-MAX_CACHED = 16  # tables, and folders whose language is known: recordings come folder by folder
+MAX_SHOWN = 5
+MAX_CACHED = 16  # tables, and folders whose files or language are known: recordings come folder by folder
+
+
+@dataclass(frozen=True)
+class Given:
+    """What lies beside a recording: its text or why that can't be used, and what a table's row says besides."""
+
+    text: str | None = None
+    problem: Problem | None = None
+    speaker: str | None = None
+    language: str | None = None
+
+
+@dataclass
+class _Use:
+    """How many rows of a table named a recording, and one of either side to show."""
+
+    rows: list[tables.Row]
+    used: bytearray
+    unmatched_file: str | None = None
 
 
 class _Unusable(Exception):
@@ -35,17 +58,29 @@ class _Unusable(Exception):
 class Texts:
     """Reads what lies beside the recordings below `root`; tables are kept, so that each is read once a folder."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, text_column: int | None = None, speaker_column: int | None = None) -> None:
         self.root = root
-        self._tables: dict[Path, dict[str, str] | _Unusable] = {}
+        self._columns = text_column, speaker_column
+        self._tables: dict[Path, tables.Table | _Unusable] = {}
+        self._listings: dict[Path, dict[str, str]] = {}
         self._languages: dict[Path, tuple[str | None, Problem | None]] = {}
+        self._uses: dict[Path, _Use] = {}
+        self._num_given, self._num_without = 0, 0
+        self._without: list[str] = []
 
-    def text_of(self, path: Path) -> tuple[str | None, Problem | None]:
-        """(text on one line, None), (None, why the text that exists can't be used), or (None, None)."""
+    def given(self, path: Path) -> Given:
+        """What lies beside a recording."""
         try:
-            return self._find_text(path) or None, None
+            given = self._find(path)
         except _Unusable as error:
-            return None, error.problem
+            given = Given(problem=error.problem)
+        if given.text or given.problem:
+            self._num_given += 1
+        else:
+            self._num_without += 1
+            if len(self._without) < MAX_SHOWN:
+                self._without.append(path.relative_to(self.root).as_posix())
+        return given
 
     def language_of(self, path: Path) -> tuple[str | None, Problem | None]:
         """(code, None), (None, why the nearest language.txt can't be used), or (None, None)."""
@@ -56,27 +91,82 @@ class Texts:
             self._languages[folder] = folder_language(self.root, path)
         return self._languages[folder]
 
-    def _find_text(self, path: Path) -> str:
-        stem = PurePosixPath(path.name).stem
-        for suffix in TEXT_SUFFIXES:
-            beside = path.parent / (stem + suffix)
-            if beside.name != LANGUAGE_FILE and (text := one_line(_read_text(beside, self.root) or "")):
-                return text
-        for folder in _folders(path, self.root):
-            relative = path.relative_to(folder).as_posix()
-            for name in TABLES:
-                table = self._table(folder / name)
-                for key in _names(relative):
-                    if key in table:
-                        return table[key]
-        return ""
+    def notes(self) -> list[str]:
+        """What does not fit together, a line each; complete once every recording was asked for."""
+        notes = []
+        for path, use in self._uses.items():
+            name = path.relative_to(self.root).as_posix()
+            missing = [row for row, used in zip(use.rows, use.used, strict=True) if not used]
+            if missing and len(missing) * 2 > len(use.rows):
+                example = f", a recording is {use.unmatched_file!r}" if use.unmatched_file else ""
+                notes.append(
+                    f"{name}: {len(use.rows) - len(missing):,} of {len(use.rows):,} rows name a recording; line "
+                    f"{missing[0].line} says {missing[0].name!r}{example}"
+                )
+            elif missing:
+                rows = "1 row names" if len(missing) == 1 else f"{len(missing):,} rows name"
+                notes.append(f"{name}: {rows} no recording, like {missing[0].name!r} in line {missing[0].line}")
+        if self._num_without and self._num_given:
+            these = "1 recording has" if self._num_without == 1 else f"{self._num_without:,} recordings have"
+            more = ", …" if self._num_without > len(self._without) else ""
+            notes.append(f"{these} no text where {self._num_given:,} have one: {', '.join(self._without)}{more}")
+        return notes
 
-    def _table(self, path: Path) -> dict[str, str]:
+    def _find(self, path: Path) -> Given:
+        stem = PurePosixPath(path.name).stem
+        names = self._names(path.parent)
+        for suffix in TEXT_SUFFIXES:
+            name = names.get(_same_name(stem + suffix))
+            if name is None or name == LANGUAGE_FILE:
+                continue
+            if text := one_line(_read_text(path.parent / name, self.root) or ""):
+                return Given(text=text)
+        for folder in _folders(path, self.root):
+            names = self._names(folder)
+            for known in tables.NAMES:
+                if known not in names:
+                    continue
+                row = self._row(folder / names[known], path)
+                if row is not None:
+                    return Given(text=row.text, speaker=row.speaker, language=row.language)
+        return Given()
+
+    def _row(self, table_path: Path, path: Path) -> tables.Row | None:
+        table = self._table(table_path)
+        relative = path.relative_to(table_path.parent).as_posix()
+        try:
+            number = table.find(relative)
+        except tables.TableError as error:
+            raise _Unusable(table_path, str(error)) from None
+        use = self._uses.setdefault(table_path, _Use(table.rows, bytearray(len(table.rows))))
+        if number is None:
+            use.unmatched_file = use.unmatched_file or relative
+            return None
+        use.used[number] = 1
+        return table.rows[number]
+
+    def _names(self, folder: Path) -> dict[str, str]:
+        """The files of a folder that can hold a text, by their names as they are compared."""
+        if folder not in self._listings:
+            if len(self._listings) >= MAX_CACHED:
+                self._listings.clear()
+            listing: dict[str, str] = {}
+            for name in sorted(os.listdir(folder), reverse=True):  # of two names that are compared alike, the first
+                key = _same_name(name)
+                if key.endswith(TEXT_SUFFIXES) or key in tables.NAMES:
+                    listing[key] = name
+            self._listings[folder] = listing
+        return self._listings[folder]
+
+    def _table(self, path: Path) -> tables.Table:
         if path not in self._tables:
             if len(self._tables) >= MAX_CACHED:
                 self._tables.clear()
             try:
-                self._tables[path] = _read_table(path, self.root)
+                content = _read_text(path, self.root, MAX_TABLE_BYTES) or ""
+                self._tables[path] = tables.read(content, path, *self._columns)
+            except tables.TableError as error:
+                self._tables[path] = _Unusable(path, str(error))
             except _Unusable as error:
                 self._tables[path] = error
         table = self._tables[path]
@@ -125,42 +215,13 @@ def _folders(path: Path, root: Path) -> Iterator[Path]:
             return
 
 
-def _names(relative: str) -> Iterator[str]:
-    """What a table may call a recording: with or without its extension, with or without LJSpeech's `wavs/`."""
-    first, _, rest = relative.partition("/")
-    for name in (relative, rest) if rest and first in AUDIO_FOLDERS else (relative,):
-        yield name
-        yield name.removesuffix(PurePosixPath(name).suffix)
-
-
-def _read_table(path: Path, root: Path) -> dict[str, str]:
-    """name → text of `name|text`, `name|text|normalised text` or `name<TAB>text`; rows without a text are left out.
-
-    Raises:
-        _Unusable: a name with two texts; or lines, but none that has a name and a text.
-    """
-    content = _read_text(path, root, MAX_TABLE_BYTES) or ""
-    separator = TABLES[path.name]
-    table: dict[str, str] = {}
-    header = False
-    for number, line in enumerate(content.split("\n")):
-        cells = [one_line(cell) for cell in line.split(separator)]
-        if number == 0 and [cell.lower() for cell in cells[:2]] == ["file", "text"]:
-            header = True
-        elif len(cells) > 1 and cells[0]:
-            # what follows the text of a .tsv is another column, in a .csv it is the normalised text
-            texts = cells[1:3] if path.suffix == ".csv" else cells[1:2]
-            text = next((cell for cell in reversed(texts) if cell), "")
-            if text and table.setdefault(cells[0], text) != text:
-                raise _Unusable(path, f"line {number + 1} gives {cells[0]!r} a second text; keep one")
-    if content.strip() and not table and not header:
-        name = {"|": "'|'", "\t": "a tab"}[separator]
-        raise _Unusable(path, f"not one line is a name and a text with {name} between them; separate them so")
-    return table
+def _same_name(name: str) -> str:
+    """A file's name as names are compared: in one Unicode form, without regard to case."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _read_text(path: Path, root: Path, limit: int = MAX_TEXT_BYTES) -> str | None:
-    """A UTF-8 file's text; None where there is no such file.
+    """The text of a file in UTF-8 or marked UTF-16; None where there is no such file.
 
     Raises:
         _Unusable: it leaves the input folder, is larger than `limit`, can't be read or is no UTF-8 text.
@@ -180,9 +241,14 @@ def _read_text(path: Path, root: Path, limit: int = MAX_TEXT_BYTES) -> str | Non
     if len(content) > limit:
         raise _Unusable(path, f"over {limit:,} bytes, which is no transcript")
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode(_encoding(content))
     except UnicodeDecodeError as error:
         raise _Unusable(path, f"not UTF-8 at byte {error.start}; convert it, with iconv say") from None
     if "\0" in text:
-        raise _Unusable(path, "holds NUL bytes: UTF-16, or no text; convert it to UTF-8")
+        raise _Unusable(path, "holds NUL bytes: UTF-16 without its mark, or no text; convert it to UTF-8")
     return text
+
+
+def _encoding(content: bytes) -> str:
+    """UTF-16 where its mark stands at the start, else UTF-8."""
+    return "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"

@@ -17,8 +17,8 @@ from vall_e.corpora.importing import corpus_root, import_corpus
 from vall_e.corpora.registry import ImportOptions
 from vall_e.emb.asr.base import Recogniser
 from vall_e.emb.asr.registry import AUTO, RecogniserOptions, load_recognisers
-from vall_e.emb.text.languages import is_known
 from vall_e.executor import EXECUTORS, make_executor
+from vall_e.languages import is_known
 from vall_e.types import ContractError, NoTranscript, Recording, Reject, RejectReason, Transcript, safe_path
 
 STAGE = "transcribe"
