@@ -7,6 +7,7 @@ frames. Codes are `[K,T]` = [levels, frames] everywhere. This module imports the
 from __future__ import annotations
 
 import enum
+import os
 import re
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
@@ -287,7 +288,7 @@ def is_part(name: str) -> bool:
 
 
 def has_audio_extension(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() in AUDIO_EXTENSIONS
+    return os.path.splitext(name)[1].lower() in AUDIO_EXTENSIONS
 
 
 def seconds_to_samples(time_s: float, sample_rate_hz: int) -> int:

@@ -76,12 +76,15 @@ class Table:
     rows: list[Row]
     exact: dict[str, int] = field(default_factory=dict)
     by_stem: dict[str, list[int]] = field(default_factory=dict)
+    _forms: list[str] = field(default_factory=list)  # the names as they are compared last: no extension, no case
 
     def __post_init__(self) -> None:
         for number, row in enumerate(self.rows):
             key = path_form(row.name)
+            form = _without_extension(key).casefold()
             self.exact.setdefault(key, number)
-            self.by_stem.setdefault(_stem(key).casefold(), []).append(number)
+            self.by_stem.setdefault(form.rpartition("/")[2], []).append(number)
+            self._forms.append(form)
 
     def find(self, relative: str) -> int | None:
         """The number of the row of a recording, or None.
@@ -96,7 +99,9 @@ class Table:
         for name in _variants(key):
             if name in self.exact:
                 return self.exact[name]
-        fitting = [number for number in self.by_stem.get(_stem(key).casefold(), ()) if self._fits(number, key)]
+        forms = {_without_extension(form).casefold() for form in _variants(key)}
+        alike = self.by_stem.get(_stem(key).casefold(), ())
+        fitting = [number for number in alike if self._fits(number, forms) and not self._is_taken(number)]
         if not fitting:
             return None
         if len({self.rows[number].text for number in fitting}) > 1:
@@ -104,14 +109,15 @@ class Table:
             raise TableError(f"lines {lines} could both be meant by {relative}; name it by its path")
         return fitting[0]
 
-    def _fits(self, number: int, key: str) -> bool:
-        """Whether a row names a recording with another case, extension or a longer path, and is not another file's."""
+    def _fits(self, number: int, forms: set[str]) -> bool:
+        """Whether a row names a recording in another case or with another extension, or behind a longer path."""
+        own = self._forms[number]
+        return own in forms or any(own.endswith("/" + form) for form in forms)
+
+    def _is_taken(self, number: int) -> bool:
+        """Whether the file that a row names is there, so that the row is that file's."""
         name = path_form(self.rows[number].name)
-        if ".." not in name.split("/") and os.path.lexists(self.path.parent / name):
-            return False
-        own = _without_extension(name).casefold()
-        forms = {_without_extension(form).casefold() for form in _variants(key)}
-        return any(own == form or own.endswith("/" + form) for form in forms)
+        return ".." not in name.split("/") and os.path.lexists(os.path.join(self.path.parent, name))
 
 
 def read(content: str, path: Path, text_column: int | None = None, speaker_column: int | None = None) -> Table:
@@ -156,7 +162,10 @@ def read(content: str, path: Path, text_column: int | None = None, speaker_colum
 
 def path_form(name: str) -> str:
     """A path as names are compared: NFC, with /, without ./ and doubled separators."""
-    name = unicodedata.normalize("NFC", name.strip()).replace("\\", "/")
+    name = name.strip() if name.isascii() else unicodedata.normalize("NFC", name.strip())
+    name = name.replace("\\", "/")
+    if name and not name.startswith(("/", "./")) and "//" not in name and "/./" not in name and name[-1] != "/":
+        return name
     return "/".join(part for part in name.split("/") if part not in ("", "."))
 
 

@@ -14,7 +14,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from vall_e import audio
 from vall_e.corpora import tables
@@ -36,6 +36,14 @@ class Given:
     problem: Problem | None = None
     speaker: str | None = None
     language: str | None = None
+
+
+@dataclass(frozen=True)
+class _Nearby:
+    """Around the recordings of one folder: its text files by name as compared, and tables with their paths' lengths."""
+
+    files: dict[str, str]
+    tables: list[tuple[Path, int]]
 
 
 @dataclass
@@ -62,7 +70,7 @@ class Texts:
         self.root = root
         self._columns = text_column, speaker_column
         self._tables: dict[Path, tables.Table | _Unusable] = {}
-        self._listings: dict[Path, dict[str, str]] = {}
+        self._nearby: dict[str, _Nearby] = {}
         self._languages: dict[Path, tuple[str | None, Problem | None]] = {}
         self._uses: dict[Path, _Use] = {}
         self._num_given, self._num_without = 0, 0
@@ -113,27 +121,23 @@ class Texts:
         return notes
 
     def _find(self, path: Path) -> Given:
-        stem = PurePosixPath(path.name).stem
-        names = self._names(path.parent)
+        folder, name = os.path.split(path)
+        stem = os.path.splitext(name)[0]
+        nearby = self._near(folder)
         for suffix in TEXT_SUFFIXES:
-            name = names.get(_same_name(stem + suffix))
-            if name is None or name == LANGUAGE_FILE:
+            beside = nearby.files.get(_same_name(stem + suffix))
+            if beside is None or beside == LANGUAGE_FILE:
                 continue
-            if text := one_line(_read_text(path.parent / name, self.root) or ""):
+            if text := one_line(_read_text(Path(folder, beside), self.root) or ""):
                 return Given(text=text)
-        for folder in _folders(path, self.root):
-            names = self._names(folder)
-            for known in tables.NAMES:
-                if known not in names:
-                    continue
-                row = self._row(folder / names[known], path)
-                if row is not None:
-                    return Given(text=row.text, speaker=row.speaker, language=row.language)
+        for table_path, prefix in nearby.tables:
+            row = self._row(table_path, str(path)[prefix:])
+            if row is not None:
+                return Given(text=row.text, speaker=row.speaker, language=row.language)
         return Given()
 
-    def _row(self, table_path: Path, path: Path) -> tables.Row | None:
+    def _row(self, table_path: Path, relative: str) -> tables.Row | None:
         table = self._table(table_path)
-        relative = path.relative_to(table_path.parent).as_posix()
         try:
             number = table.find(relative)
         except tables.TableError as error:
@@ -145,18 +149,20 @@ class Texts:
         use.used[number] = 1
         return table.rows[number]
 
-    def _names(self, folder: Path) -> dict[str, str]:
-        """The files of a folder that can hold a text, by their names as they are compared."""
-        if folder not in self._listings:
-            if len(self._listings) >= MAX_CACHED:
-                self._listings.clear()
-            listing: dict[str, str] = {}
-            for name in sorted(os.listdir(folder), reverse=True):  # of two names that are compared alike, the first
-                key = _same_name(name)
-                if key.endswith(TEXT_SUFFIXES) or key in tables.NAMES:
-                    listing[key] = name
-            self._listings[folder] = listing
-        return self._listings[folder]
+    def _near(self, folder: str) -> _Nearby:
+        """What can hold a text of a folder's recordings: files in it, and the tables from it up to the root."""
+        if folder not in self._nearby:
+            if len(self._nearby) >= MAX_CACHED:
+                self._nearby.clear()
+            found = _Nearby(_listing(folder), [])
+            for above in (Path(folder), *Path(folder).parents):
+                files = found.files if str(above) == folder else _listing(str(above))
+                names = [files[name] for name in tables.NAMES if name in files]
+                found.tables.extend((above / name, len(os.path.join(above, ""))) for name in names)
+                if above == self.root:
+                    break
+            self._nearby[folder] = found
+        return self._nearby[folder]
 
     def _table(self, path: Path) -> tables.Table:
         if path not in self._tables:
@@ -215,9 +221,19 @@ def _folders(path: Path, root: Path) -> Iterator[Path]:
             return
 
 
+def _listing(folder: str) -> dict[str, str]:
+    """The files of a folder that can hold a text, by their names as they are compared."""
+    listing: dict[str, str] = {}
+    for name in sorted(os.listdir(folder), reverse=True):  # of two names that are compared alike, the first
+        key = _same_name(name)
+        if key.endswith(TEXT_SUFFIXES) or key in tables.NAMES:
+            listing[key] = name
+    return listing
+
+
 def _same_name(name: str) -> str:
     """A file's name as names are compared: in one Unicode form, without regard to case."""
-    return unicodedata.normalize("NFC", name).casefold()
+    return name.lower() if name.isascii() else unicodedata.normalize("NFC", name).casefold()
 
 
 def _read_text(path: Path, root: Path, limit: int = MAX_TEXT_BYTES) -> str | None:
