@@ -261,3 +261,35 @@ def test_a_reader_that_leaves_is_no_error() -> None:
         process.stdout.readline()
         process.stdout.close()
         assert process.stderr.read() == b""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Grown:
+    """Options of which two are younger than some results."""
+
+    levels: int = config.option(8, "levels")
+    normalise: bool = config.option(True, "in words", before=False)
+    reader: str = config.option("auto", "what reads", before="old")
+    backend: tuple[str, ...] = config.option(("given", "new"), "what recognises", before=("new",))
+
+    @property
+    def result_options(self) -> dict[str, Any]:
+        return dataclasses.asdict(self) | {"reader": "best" if self.reader == "auto" else self.reader}
+
+
+@pytest.mark.parametrize(
+    ("recorded", "expected", "noted"),
+    [
+        ({"levels": 8}, Grown(normalise=False, reader="old", backend=("new",)), 3),
+        ({"normalise": False, "reader": "best", "backend": ["given", "new"]}, Grown(normalise=False), 1),
+        ({"normalise": True, "reader": "old", "backend": ["given", "new"]}, Grown(reader="old"), 1),
+        ({"normalise": True, "reader": "best", "backend": ["other"]}, Grown(), 0),
+    ],
+)
+def test_results_keep_what_is_older_than_an_option(recorded: dict[str, Any], expected: Grown, noted: int) -> None:
+    options, notes = config.adopt(recorded, Grown())
+    assert options == expected and len(notes) == noted
+    assert all("--overwrite" in note for note in notes)
+    chosen = Grown(normalise=True, reader="new", backend=("other",))
+    assert config.adopt(recorded, chosen)[0].reader == "new"
+    assert bool(config.changed(recorded, options)) == (recorded.get("backend") == ["other"])

@@ -22,6 +22,7 @@ from vall_e.layout import CONFIG_SECTIONS
 from vall_e.types import UsageError, VallEError
 
 C = TypeVar("C")
+AUTO = "auto"  # a default that the run resolves
 INTERRUPTED = 130  # what a shell returns for Ctrl-C
 KINDS_OF_VALUES = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", Path: "a path"}
 
@@ -74,15 +75,19 @@ def adopt(recorded: Mapping[str, Any], options: C) -> tuple[C, list[str]]:
         before = field.metadata.get("before", dataclasses.MISSING)
         if before is dataclasses.MISSING or getattr(options, field.name) != field.default:
             continue
-        was = recorded.get(field.name, before)
-        if was != options.result_options[field.name]:  # type: ignore[attr-defined]
-            values[field.name] = was
+        was = recorded.get(field.name, _as_json(before))
+        if was not in (_as_json(before), AUTO) and field.default != AUTO:
+            continue  # chosen by a person once, and refused if it is not chosen again
+        if was != _as_json(options.result_options[field.name]):  # type: ignore[attr-defined]
+            values[field.name] = tuple(was) if isinstance(was, list) else was
             flag = field.name.replace("_", "-")
             notes.append(f"made with {flag} {_shown(was)}, and stays so; --overwrite takes the default of today")
     return dataclasses.replace(options, **values), notes  # type: ignore[type-var]
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(map(str, value))
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

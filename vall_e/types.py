@@ -7,7 +7,6 @@ frames. Codes are `[K,T]` = [levels, frames] everywhere. This module imports the
 from __future__ import annotations
 
 import enum
-import os
 import re
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
@@ -288,7 +287,9 @@ def is_part(name: str) -> bool:
 
 
 def has_audio_extension(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in AUDIO_EXTENSIONS
+    last = name.rpartition("/")[2]
+    dot = last.rfind(".")
+    return dot > 0 and last[dot:].lower() in AUDIO_EXTENSIONS
 
 
 def seconds_to_samples(time_s: float, sample_rate_hz: int) -> int:

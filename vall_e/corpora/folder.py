@@ -41,7 +41,7 @@ class Folder:
 
 
 def _recording(path: Path, root: Path, texts: Texts) -> Recording:
-    recording_id = path.relative_to(root).as_posix()
+    recording_id = os.fspath(path)[len(os.path.join(root, "")) :]
     group, speaker = speaker_of(recording_id)
     given = texts.given(path)
     language, language_problem = texts.language_of(path)
@@ -118,4 +118,8 @@ def _reject(path: Path, root: Path, reason: RejectReason, detail: str) -> Reject
 
 
 def _is_utf8(name: str) -> bool:
-    return not any("\ud800" <= char <= "\udfff" for char in name)
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # half a surrogate pair stands for a byte that is no UTF-8
+        return False
+    return True

@@ -71,7 +71,7 @@ class Texts:
         self._columns = text_column, speaker_column
         self._tables: dict[Path, tables.Table | _Unusable] = {}
         self._nearby: dict[str, _Nearby] = {}
-        self._languages: dict[Path, tuple[str | None, Problem | None]] = {}
+        self._languages: dict[str, tuple[str | None, Problem | None]] = {}
         self._uses: dict[Path, _Use] = {}
         self._num_given, self._num_without = 0, 0
         self._without: list[str] = []
@@ -92,7 +92,7 @@ class Texts:
 
     def language_of(self, path: Path) -> tuple[str | None, Problem | None]:
         """(code, None), (None, why the nearest language.txt can't be used), or (None, None)."""
-        folder = path.parent
+        folder = os.path.dirname(path)
         if folder not in self._languages:
             if len(self._languages) >= MAX_CACHED:
                 self._languages.clear()
@@ -122,7 +122,7 @@ class Texts:
 
     def _find(self, path: Path) -> Given:
         folder, name = os.path.split(path)
-        stem = os.path.splitext(name)[0]
+        stem = name[: name.rindex(".")]
         nearby = self._near(folder)
         for suffix in TEXT_SUFFIXES:
             beside = nearby.files.get(_same_name(stem + suffix))

@@ -134,8 +134,11 @@ def transcribe(
     started = time.monotonic()
     executor = make_executor(options.executor, options.workers, options.device)
     corpus_root(input_audio, output_metadata)
-    recognisers = load_recognisers(options)  # reports what is missing before anything is written
     recorded = (storage.read_json(output_metadata / layout.METADATA_JSON) or {}).get(STAGE)
+    notes: list[str] = []
+    if recorded is not None and not options.overwrite:
+        options, notes = config.adopt(recorded, options)
+    recognisers = load_recognisers(options)  # reports what is missing before anything is written
     if recorded is not None and not options.overwrite:
         stage.check_same(output_metadata, recorded, options)
     root, imported = _import(input_audio, output_metadata, options)
@@ -145,6 +148,7 @@ def transcribe(
         todo = stage.left(recordings, lambda name: not options.overwrite and results.is_done(name))
         report = stage.StageReport(stage=STAGE, num_items=len(recordings), num_ignored=imported.num_ignored)
         report.num_resumed = len(recordings) - len(todo)
+        report.notes += notes
 
         def begin() -> None:
             start()

@@ -27,9 +27,10 @@ class RecogniserOptions:
     """Options of all recognisers."""
 
     backend: tuple[str, ...] = config.option(
-        ("whisperx",),
+        ("sidecar", "whisperx"),
         f"what gives the text, a comma list tried in order: {', '.join(RECOGNISERS)} (the text that the corpus gives), "
         "or one of an installed package",
+        before=("whisperx",),
     )
     model_name: str = config.option("large-v3", "whisperx: a Whisper model's name, or a folder in CTranslate2's format")
     align_model: str = config.option(

@@ -1,0 +1,57 @@
+"""How long a folder with one large table takes to list: with its texts, and without them.
+
+    python benchmarks/bench_import.py [--files 100000]
+
+The files are empty: no header is read, only names and rows are matched. Target: under 5 s for 100,000 rows beyond the
+listing alone, which is the walk over the folders.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+from vall_e.corpora.folder import load
+from vall_e.corpora.registry import ImportOptions
+from vall_e.types import Recording
+
+PER_SPEAKER = 1_000
+
+
+def write(root: Path, num_files: int) -> None:
+    """Empty files, and a table with a row for each."""
+    rows = []
+    for number in range(num_files):
+        name = f"group/speaker{number // PER_SPEAKER}/{number % PER_SPEAKER:04d}.wav"
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        rows.append(f"{name}|This is what is said in recording {number}.\n")
+    (root / "metadata.csv").write_text("".join(rows))
+
+
+def listed(root: Path) -> tuple[float, int]:
+    """(seconds, recordings that have a text)."""
+    started = time.perf_counter()
+    found = [each for each in load(ImportOptions()).recordings(root) if isinstance(each, Recording)]
+    return time.perf_counter() - started, sum(each.text is not None for each in found)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--files", type=int, default=100_000)
+    parser.add_argument("--quick", action="store_true", help="2,000 files")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        write(root, 2_000 if args.quick else args.files)
+        seconds, num_texts = listed(root)
+        (root / "metadata.csv").unlink()
+        bare, _ = listed(root)
+    print(f"{num_texts:,} texts: {seconds:.2f} s, without the table {bare:.2f} s, matching {seconds - bare:.2f} s")
+
+
+if __name__ == "__main__":
+    main()
