@@ -118,6 +118,23 @@ def test_slices_that_overlap_never_prompt_each_other(make: Callable[..., Path], 
     }
 
 
+def test_a_take_under_two_names_is_no_prompt_of_itself(make: Callable[..., Path], tools: SimpleNamespace) -> None:
+    rows = [
+        tools.utterance("g/s/mic1.wav", None, frames=100, phonemes="a b"),
+        tools.utterance("g/s/mic2.wav", None, frames=104, phonemes="a b"),
+        tools.utterance("g/s/other.wav", None, frames=100, phonemes="a c"),
+    ]
+    similar = [{"id": "g/s/mic1.wav", "similar": [["g/s/mic2.wav", 1.0], ["g/s/other.wav", 0.5]]}]
+    dataset = Dataset(build_rows(make, rows, similar, validation_fraction=0), similar_probability=0.5)
+    prompts = {
+        (dataset.example(row, epoch).id, dataset.example(row, epoch).prompt_id)
+        for row in range(3)
+        for epoch in range(20)
+    }
+    assert ("g/s/mic1.wav", "g/s/other.wav") in prompts and ("g/s/other.wav", "g/s/mic1.wav") in prompts
+    assert ("g/s/mic1.wav", "g/s/mic2.wav") not in prompts and ("g/s/mic2.wav", "g/s/mic1.wav") not in prompts
+
+
 def test_a_speaker_with_one_utterance_has_an_empty_prompt(make: Callable[..., Path], tools: SimpleNamespace) -> None:
     rows = [tools.utterance("g/alone/r.wav", None, frames=7), tools.utterance("h/alone/r.wav", None, frames=7)]
     for example in Dataset(build_rows(make, rows, validation_fraction=0)):

@@ -21,7 +21,7 @@ from vall_e.corpora.importing import import_corpus
 from vall_e.corpora.registry import ImportOptions
 from vall_e.emb import similar
 from vall_e.emb.features import top_k as top_k_
-from vall_e.emb.features.slices import Slice, load_slices, overlapping
+from vall_e.emb.features.slices import Slice, load_slices, overlapping, same_takes
 from vall_e.emb.features.top_k import top_k
 from vall_e.emb.similar import SimilarOptions
 from vall_e.types import BackendError, ContractError, UsageError, Utterance, speaker_of, utterance_id
@@ -101,7 +101,7 @@ class Corpus:
         return {row.id for row in storage.read_rows(self.data / "utterances.jsonl", Utterance)}
 
 
-def utterance(name: str, recording_id: str, start: int, num: int) -> Utterance:
+def utterance(name: str, recording_id: str, start: int, num: int, text: str | None = None) -> Utterance:
     group, speaker = speaker_of(recording_id)
     return Utterance(
         id=name,
@@ -112,7 +112,7 @@ def utterance(name: str, recording_id: str, start: int, num: int) -> Utterance:
         start_samples=start,
         num_samples=num,
         language="en",
-        text="a",
+        text=text or f"what {name} says",
         phonemes="a",
         words=(),
         codec="test",
@@ -190,6 +190,22 @@ def test_slices_of_the_overlapping_are_left_out(corpus: Corpus) -> None:
     assert third not in dict(lists[second])
     assert first in dict(lists[second])  # they touch but share no sample
     assert {second, third} < dict(lists[first]).keys()
+
+
+def test_a_take_under_two_names_is_no_prompt_of_itself() -> None:
+    """A second microphone and a copy: the same speaker, text and length, to 50 ms."""
+    made = [
+        ("g/anna/mic1.wav", 48_000, "hello"),
+        ("g/anna/mic2.wav", 48_700, "hello"),
+        ("g/anna/again.wav", 49_700, "hello"),
+        ("g/anna/other.wav", 48_000, "so"),
+        ("g/ben/mic1.wav", 48_000, "hello"),
+    ]
+    slices = [
+        Slice(**{key: getattr(row, key) for key in Slice.__struct_fields__})
+        for row in (utterance(name, name, 0, num, text) for name, num, text in made)
+    ]
+    assert [found.tolist() for found in same_takes(slices)] == [[1], [0], [], [], []]
 
 
 def test_the_same_name_in_two_formats_is_two_recordings(empty: Corpus) -> None:

@@ -13,14 +13,15 @@ from vall_e.dataset import files
 from vall_e.dataset.index import Index
 
 TRIES = 8
+SAME_TAKE_S = 0.05  # how far two files of one take may differ in length
 
 
 class PromptChooser:
     """Chooses prompts for the targets of one split (`files.TRAIN` or `files.VALIDATION`).
 
-    A prompt is never the target itself nor overlaps it in the same recording, and is of the same speaker unless
-    `any_speaker`. A target for training never has a prompt that is kept for validation; one for validation may have
-    either.
+    A prompt is never the target itself nor its take under another name, nor overlaps it in the same recording, and is
+    of the same speaker unless `any_speaker`. A target for training never has a prompt that is kept for validation; one
+    for validation may have either.
     """
 
     def __init__(self, index: Index, split: int, *, similar_probability: float, any_speaker: bool = False) -> None:
@@ -59,10 +60,22 @@ class PromptChooser:
         starts = index.start_samples[others]
         overlaps = (starts < end) & (start < starts + index.num_samples[others])
         refused = (index.recording_hash[others] == index.recording_hash[row]) & overlaps | (others == row)
+        refused |= self._same_take(row, others)
         if self.training:
             refused |= index.split[others] != files.TRAIN
         allowed: np.ndarray = ~refused
         return allowed
+
+
+    def _same_take(self, row: int, others: np.ndarray) -> np.ndarray:
+        """bool [N]: which of `others` are the target's take under another name, as a copy or a second microphone."""
+        index = self.index
+        tolerance = SAME_TAKE_S * index.spec.sample_rate_hz / index.spec.hop_samples
+        alike = (index.num_tokens[others] == index.num_tokens[row]) & (index.speaker[others] == index.speaker[row])
+        alike &= np.abs(index.num_frames[others].astype(np.int64) - int(index.num_frames[row])) <= tolerance
+        for place in np.flatnonzero(alike):
+            alike[place] = np.array_equal(index.tokens(int(others[place])), index.tokens(row))
+        return alike
 
 
 def crop(codes: np.ndarray, max_frames: int, rng: np.random.Generator) -> np.ndarray:

@@ -36,6 +36,7 @@ from vall_e.emb.features.slices import (
     items_of,
     load_slices,
     overlapping,
+    same_takes,
 )
 from vall_e.emb.features.top_k import top_k
 from vall_e.executor import EXECUTORS, make_executor
@@ -372,7 +373,8 @@ def _gather(
 
 def _rows(slices: Sequence[Slice], features: np.ndarray, k: int) -> list[dict[str, Any]]:
     """`slices` sorted by id, as ties go to the lower index."""
-    indices, scores = top_k(features, k, excluded=overlapping(slices))
+    pairs = zip(overlapping(slices), same_takes(slices), strict=True)
+    indices, scores = top_k(features, k, excluded=[np.union1d(*pair) for pair in pairs])
     return [
         {"id": piece.id, "similar": [[slices[n].id, score] for n, score in zip(best, values, strict=True) if n >= 0]}
         for piece, best, values in zip(slices, indices.tolist(), scores.tolist(), strict=True)

@@ -12,6 +12,7 @@ import numpy as np
 from vall_e import layout, storage
 from vall_e.types import ContractError, Record, speaker_key
 
+SAME_TAKE_S = 0.05  # how far two files of one take may differ in length
 MADE_BY = layout.MADE_BY[layout.UTTERANCES]
 
 
@@ -27,10 +28,15 @@ class Slice(Record, frozen=True, kw_only=True):
     num_samples: int
     num_frames: int
     codes: str
+    text: str = ""
 
     @property
     def end_samples(self) -> int:
         return self.start_samples + self.num_samples
+
+    @property
+    def duration_s(self) -> float:
+        return self.num_samples / self.sample_rate_hz
 
 
 @dataclass(frozen=True)
@@ -101,4 +107,26 @@ def overlapping(slices: Sequence[Slice]) -> list[np.ndarray]:
                     break
                 shared[early].append(late)
                 shared[late].append(early)
+    return [np.array(sorted(found), np.int64) for found in shared]
+
+
+def same_takes(slices: Sequence[Slice]) -> list[np.ndarray]:
+    """For each slice the indices of the others that are its take under another name: a copy, or a second microphone.
+
+    Those are of the same speaker, say the same, and last as long, to SAME_TAKE_S. Two readings of one sentence that
+    last equally long pass for one take, which costs a prompt and harms nothing.
+    """
+    by_text: dict[tuple[str, str], list[int]] = collections.defaultdict(list)
+    for index, piece in enumerate(slices):
+        if piece.text:
+            by_text[speaker_key(piece.group, piece.speaker), piece.text].append(index)
+    shared: list[list[int]] = [[] for _ in slices]
+    for indices in by_text.values():
+        indices.sort(key=lambda index: slices[index].duration_s)
+        for position, short in enumerate(indices):
+            for longer in indices[position + 1 :]:
+                if slices[longer].duration_s - slices[short].duration_s > SAME_TAKE_S:
+                    break
+                shared[short].append(longer)
+                shared[longer].append(short)
     return [np.array(sorted(found), np.int64) for found in shared]
