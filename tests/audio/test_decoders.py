@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import random
 from pathlib import Path
@@ -204,3 +205,75 @@ def test_a_file_that_may_not_be_read(originals: dict[str, bytes], name: str) -> 
         assert len(audio.load(folder / name)[0]) > 0
         (folder / name).chmod(0)
         assert reason_of(folder / name) == RejectReason.UNREADABLE
+
+
+# ---- files that hold more than their first header says
+
+
+def ogg_bytes(samples: np.ndarray, rate_hz: int, subtype: str) -> bytes:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, rate_hz, format="OGG", subtype=subtype)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(("subtype", "name"), [("VORBIS", "a.ogg"), ("OPUS", "a.opus")])
+def test_a_chained_ogg_file_is_read_to_its_end(tmp_path: Path, subtype: str, name: str) -> None:
+    """Two recordings joined with cat: libsndfile reads the first alone, and the text of both was paired with it."""
+    parts = [tone(RATE_HZ), tone(RATE_HZ // 2)[::-1].copy(), tone(RATE_HZ)]
+    (tmp_path / name).write_bytes(b"".join(ogg_bytes(part, RATE_HZ, subtype) for part in parts))
+    alone = []
+    for number, part in enumerate(parts):
+        (tmp_path / f"{number}{name}").write_bytes(ogg_bytes(part, RATE_HZ, subtype))
+        alone.append(audio.load(tmp_path / f"{number}{name}")[0])
+    assert audio.probe(tmp_path / name, name).num_samples == sum(map(len, alone))
+    np.testing.assert_array_equal(audio.load(tmp_path / name)[0], np.concatenate(alone))
+    np.testing.assert_array_equal(np.concatenate(list(audio.blocks(tmp_path / name, 1_000))), np.concatenate(alone))
+
+
+def test_a_chain_of_two_rates_is_rejected(tmp_path: Path) -> None:
+    joined = ogg_bytes(tone(RATE_HZ), RATE_HZ, "VORBIS") + ogg_bytes(tone(8_000, 8_000), 8_000, "VORBIS")
+    (tmp_path / "a.ogg").write_bytes(joined)
+    with pytest.raises(audio.AudioError, match="differ in rate"):
+        audio.probe(tmp_path / "a.ogg", "a")
+
+
+@pytest.mark.parametrize("riff", ["as the file", "as the chunk"])
+@pytest.mark.parametrize("share", [0, 0.5])
+def test_a_wav_whose_header_says_too_little_is_rejected(tmp_path: Path, share: float, riff: str) -> None:
+    """A recorder that died: the rest was left out without a word."""
+    path = tmp_path / "a.wav"
+    soundfile.write(path, tone(RATE_HZ), RATE_HZ, subtype="PCM_16")
+    content = bytearray(path.read_bytes())
+    length = int(2 * RATE_HZ * share)
+    content[40:44] = length.to_bytes(4, "little")
+    if riff == "as the chunk":
+        content[4:8] = (36 + length).to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(audio.AudioError) as caught:
+        audio.probe(path, "a")
+    assert caught.value.reason == RejectReason.TRUNCATED and "repair the header" in caught.value.detail
+
+
+def test_chunks_behind_the_audio_of_a_wav_are_no_audio(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, tone(RATE_HZ), RATE_HZ, subtype="PCM_16")
+    path.write_bytes(path.read_bytes() + b"LIST" + (9_000).to_bytes(4, "little") + b"INFO" + bytes(8_996))
+    assert audio.probe(path, "a").num_samples == RATE_HZ
+
+
+def test_the_default_track_of_a_video_is_read(tmp_path: Path) -> None:
+    import av
+
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        tracks = [container.add_stream("pcm_s16le", rate=RATE_HZ) for _ in range(2)]
+        for track in tracks:
+            track.layout = "mono"
+        tracks[0].disposition = av.stream.Disposition(0)
+        tracks[1].disposition = av.stream.Disposition.default
+        for track, value in zip(tracks, (1_000, 9_000), strict=True):
+            frame = av.AudioFrame.from_ndarray(np.full((1, RATE_HZ), value, np.int16), format="s16", layout="mono")
+            frame.sample_rate, frame.pts = RATE_HZ, 0
+            container.mux(track.encode(frame))
+            container.mux(track.encode(None))
+    samples = audio.load(tmp_path / "a.mkv")[0]
+    np.testing.assert_allclose(samples, 9_000 / 32_768, atol=1e-4)

@@ -23,6 +23,7 @@ def test_every_entry_of_a_folder_is_accounted_for(tmp_path: Path) -> None:
     for name in names:
         soundfile.write(root / "g" / "s" / name, tone(100), RATE_HZ, format="WAV")
     (root / "notes.txt").write_text("x")
+    (root / "g" / "s" / "._a.wav").write_bytes(b"Mac OS X")  # what a Mac leaves beside each file
     (root / "x.wav").mkdir()
     soundfile.write(root / "x.wav" / "in.wav", tone(100), RATE_HZ)
     (root / "out.wav").symlink_to(outside / "o.wav")
@@ -39,7 +40,7 @@ def test_every_entry_of_a_folder_is_accounted_for(tmp_path: Path) -> None:
     found = {*(f"g/s/{name}" for name in names), "x.wav/in.wav", "annexed.wav"}
     rows = list(storage.read_rows(tmp_path / "meta" / "recordings.jsonl", Recording))
     assert {row.id for row in rows} == found and len(rows) == len(found) == report.num_rows
-    assert report.num_ignored == 2
+    assert report.num_ignored == 3
     rejects = storage.read_rows(tmp_path / "meta" / "rejects.jsonl", Reject)
     assert {reject.id: reject.reason for reject in rejects} == {
         "x.wav": RejectReason.NOT_A_FILE,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vall_e.audio import ogg
 from vall_e.types import RejectReason, VallEError
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ FFMPEG_DEMUXERS = (
 )
 # Of these the duration is written in the file; of the others FFmpeg may have guessed it from a bit rate.
 DURATION_IS_STATED = frozenset(("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "asf", "flac"))
+MAX_CHUNKS = 1_000  # before the one that holds the audio
+LOST_S = 0.05  # audio behind the end that a header states
 MISSING_SHARE, MISSING_S = 0.05, 0.2  # a file is cut short when it lacks more than both; durations are rounded
 
 
@@ -53,8 +56,8 @@ class AudioError(VallEError):
 
 
 @contextlib.contextmanager
-def open_soundfile(path: Path) -> Iterator[soundfile.SoundFile | None]:
-    """The file open in SoundFile; None where PyAV is to read it.
+def open_soundfile(path: Path) -> Iterator[soundfile.SoundFile | Chain | None]:
+    """The file open in SoundFile, or its links in turn where it is chained Ogg; None where PyAV is to read it.
 
     Raises:
         AudioError: EMPTY, UNREADABLE, TRUNCATED, the last also for errors of libsndfile inside the `with`.
@@ -66,6 +69,13 @@ def open_soundfile(path: Path) -> Iterator[soundfile.SoundFile | None]:
         raise AudioError(RejectReason.EMPTY, "0 bytes")
     if head.startswith(b"OggS"):
         _check_last_page(tail)
+        parts = ogg.links(path)
+        if len(parts) > 1:
+            with path.open("rb") as opened, Chain(opened, parts) as chain:
+                yield chain
+            return
+    if head.startswith(b"RIFF") and head[8:12] == b"WAVE":
+        _check_wav(path)
     if _is_mpeg(path, head):  # libmpg123, inside libsndfile, prints what it finds odd in between the progress
         yield None
         return
@@ -86,6 +96,78 @@ def open_soundfile(path: Path) -> Iterator[soundfile.SoundFile | None]:
             yield file
         except soundfile.LibsndfileError as error:
             raise AudioError(RejectReason.TRUNCATED, f"damaged in the middle: {error.error_string}") from None
+
+
+class Chain:
+    """Links of a chained Ogg file read one after the other, as one SoundFile."""
+
+    def __init__(self, opened: Any, parts: list[tuple[int, int]]) -> None:
+        """Raises AudioError: a link that can't be read, or is of another rate or number of channels."""
+        import soundfile
+
+        self._files = []
+        try:
+            for begin, end in parts:
+                self._files.append(soundfile.SoundFile(ogg.Link(opened, begin, end)))
+        except soundfile.LibsndfileError as error:
+            detail = f"part {len(self._files) + 1} of a chained Ogg file: {error.error_string}"
+            raise AudioError(RejectReason.UNREADABLE, detail) from None
+        shapes = {(file.samplerate, file.channels) for file in self._files}
+        if len(shapes) > 1:
+            raise AudioError(RejectReason.UNREADABLE, "a chained Ogg file whose parts differ in rate or channels")
+        ((self.samplerate, self.channels),) = shapes
+        _check_shape(self.samplerate, self.channels)
+        self.frames = sum(file.frames for file in self._files)
+        for file in self._files:
+            if file.subtype == "OPUS":
+                file.seek(0)
+        self._left = list(self._files)
+
+    def __enter__(self) -> Chain:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self._files:
+            file.close()
+
+    def read(self, num: int, dtype: str, always_2d: bool) -> np.ndarray:
+        """At most `num` samples of the next link that has any, [n,C]; none at the end."""
+        while self._left:
+            block: np.ndarray = self._left[0].read(num, dtype=dtype, always_2d=always_2d)
+            if len(block):
+                return block
+            self._left.pop(0)
+        return np.zeros((0, self.channels), dtype)
+
+
+def _check_wav(path: Path) -> None:
+    """The data chunk of a WAV file must reach to its end, or to another chunk: a recorder that dies leaves it short.
+
+    Raises:
+        AudioError: TRUNCATED.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        place, bytes_per_s = 12, 0
+        for _ in range(MAX_CHUNKS):
+            if place + 8 > size:
+                return
+            file.seek(place)
+            head = file.read(8)
+            length = int.from_bytes(head[4:], "little")
+            if head[:4] == b"fmt ":
+                bytes_per_s = int.from_bytes(file.read(12)[8:], "little")
+            if head[:4] == b"data":
+                end = place + 8 + length + length % 2
+                file.seek(end)
+                following = file.read(8)
+                left = size - end
+                is_chunk = following[:4].isalnum() or following[:4].strip(b" ").isalnum()
+                if left > bytes_per_s * LOST_S and not (is_chunk and int.from_bytes(following[4:], "little") <= left):
+                    detail = f"the header promises {length} bytes of audio, {left} more follow; repair the header"
+                    raise AudioError(RejectReason.TRUNCATED, detail)
+                return
+            place += 8 + length + length % 2
 
 
 def _ends(path: Path) -> tuple[bytes, bytes]:
@@ -175,7 +257,10 @@ def av_frames(path: Path) -> Iterator[tuple[np.ndarray, int, int]]:
 def _audio_stream(container: Any) -> Any:
     if not container.streams.audio:
         raise AudioError(RejectReason.UNREADABLE, "no audio stream")
-    stream = container.streams.audio[0]
+    import av
+
+    tracks = container.streams.audio  # the one that a player takes: marked as default, else the first
+    stream = next((track for track in tracks if track.disposition & av.stream.Disposition.default), tracks[0])
     if stream.codec_context is None:
         raise AudioError(RejectReason.UNREADABLE, "no decoder knows its codec")
     stream.codec_context.thread_count = 1

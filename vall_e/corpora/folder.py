@@ -12,6 +12,7 @@ from vall_e.corpora.texts import Texts
 from vall_e.types import Recording, Reject, RejectReason, has_audio_extension, speaker_of
 
 STAGE = "import"
+APPLE_DOUBLE = "._"  # what a Mac writes beside each file on a foreign disk: no audio, whatever the extension
 
 
 def load(options: ImportOptions) -> Folder:
@@ -77,7 +78,7 @@ def _walk(folder: Path, root: Path, real_root: Path) -> Iterator[Path | Reject |
         problem = _problem(entry, real_root)
         if problem is not None:
             yield _reject(path, root, *problem)
-        elif not has_audio_extension(entry.name):
+        elif not has_audio_extension(entry.name) or entry.name.startswith(APPLE_DOUBLE):
             if not entry.is_dir(follow_symlinks=False):
                 yield None
         elif not _is_utf8(entry.path):
@@ -90,7 +91,7 @@ def _walk(folder: Path, root: Path, real_root: Path) -> Iterator[Path | Reject |
 
 def _problem(entry: os.DirEntry[str], real_root: Path) -> tuple[RejectReason, str] | None:
     """Why an entry can't be an input, whatever it holds; None for files, plain folders and what is not audio."""
-    is_audio = has_audio_extension(entry.name)
+    is_audio = has_audio_extension(entry.name) and not entry.name.startswith(APPLE_DOUBLE)
     if entry.is_symlink():
         target = os.path.realpath(entry.path)
         if not Path(target).is_relative_to(real_root):
