@@ -210,7 +210,7 @@ SAID = {
         ("$1.5 million", "one point five million dollars"), ("20€", "twenty euros"),
         ("25℃", "twenty-five degrees Celsius"), ("-5 °C", "minus five degrees Celsius"), ("1°", "one degree"),
         ("68°F", "sixty-eight degrees Fahrenheit"), ("5%", "five percent"), ("0.5 %", "zero point five percent"),
-        ("№ 5", "number five"), ("No. 5", "number five"),
+        ("№ 5", "number five"), ("#1", "number one"), ("No. 5", "number five"),
         ("½", "one half"), ("3/4", "three quarters"), ("1/3", "one third"), ("2½", "two and a half"),
         ("10:30", "ten thirty"), ("10:05", "ten oh five"), ("3:00", "three o'clock"), ("17:45", "seventeen forty-five"),
         ("2024-05-17", "May seventeenth, twenty twenty-four"), ("May 17, 2024", "May seventeenth, twenty twenty-four"),
@@ -328,7 +328,7 @@ REFUSED = [
         ("zh", "2艘"),
     ),
     *(("ja", "7議員"), ("ja", "1/2"), ("ja", "№5"), ("ja", "14つ"), ("cs", "5"), ("hu", "5. oldal"), ("fi", "-5")),
-    *(("en", "foo.bar"), ("en", "$5-10"), ("th", "3.14"), ("en", "5x"), ("ja", "1-2-3"), ("en", "10°5")),
+    *(("en", "foo.bar"), ("en", "$5-10"), ("th", "3.14"), ("en", "5x"), ("ja", "1-2-3"), ("en", "10°5"), ("en", "5'10"), ("en", "5′"), ("en", "x^2")),
 ]
 
 

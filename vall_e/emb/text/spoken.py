@@ -22,7 +22,7 @@ _ENTITY = re.compile(r"&(?:[A-Za-z][A-Za-z0-9]{1,30}|#[0-9]{1,7}|#[xX][0-9A-Fa-f
 _AFTER_QUOTE = re.compile(r"[!?.,…](?<=[^\W\d_].)[\"”»](?=[^\W\d_])|[!?…](?<=[^\W\d_].)(?=[^\W\d_])")
 _OTHER_DIGIT = re.compile(r"[^\D0-9]")  # ٣, ३
 # what a text has in it that there is to read
-_SIGN = re.compile("[.0-9~〜～∼№℃℉°%‰½⅓¼⅔¾⅕⅛$€£¥₹₩₽₺₴₫&]")
+_SIGN = re.compile("[.^′″0-9~〜～∼№℃℉°%‰½⅓¼⅔¾⅕⅛$€£¥₹₩₽₺₴₫&]")
 _WORD = re.compile(r"\b(?:[IVX]+|Mme|Mlle|Dr)")
 
 

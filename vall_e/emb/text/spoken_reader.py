@@ -78,6 +78,7 @@ _AND_HALF = {
     "fr": ("et", "demi"),
 }
 _WITH_INITIALS = frozenset(("en", "de", "fr", "es", "it", "pt", "nl"))
+_MEASURED = re.compile("[′″^]|(?<=[0-9])'(?=[0-9])")
 _LEFT = re.compile("[0-9~〜～∼№℃℉°‰%½⅓¼⅔¾⅕⅛]")
 _SIGNS = re.compile("[0-9~〜～∼№½⅓¼⅔¾⅕⅛$€£¥₹₩₽₺₴₫°℃℉%‰]")
 _COUNTED: dict[str, Callable[[str, Callable[[str, str], Exception]], str]] = {
@@ -103,7 +104,7 @@ class Reader(Numbers):
                 (r"[$€£¥₹₩₽₺₴₫]", self._measures.money),
                 (RANGE, self._ranges),
                 (rf"[%°℃℉]|[0-9][{SPACES}]?[kcm]", self._measures.units),
-                (r"№|\bN[°ºo]", self._number_signs),
+                (r"№|#|\bN[°ºo]", self._number_signs),
                 (r"[0-9]", self._ordinals),
                 (r"[½⅓¼⅔¾⅕⅛/]", self._fractions),
                 (r"[^\W\d_]['-]?[0-9]|[0-9]-?[^\W\d_]", self._glued),
@@ -118,6 +119,8 @@ class Reader(Numbers):
         Raises:
             Unspoken: a number or sign without a sure reading.
         """
+        if found := _MEASURED.search(text):
+            raise self._fail(word_at(text, found.start()), "feet, minutes or a power")
         if self._short_form is not None:
             text = self._short_form.sub(lambda found: self._in_full(found, text), text)
         if "." in text[:-1]:
@@ -169,7 +172,7 @@ class Reader(Numbers):
                 raise self._fail("№", "number sign")
             text = re.sub(r"№\s?(?=[0-9])|\bN[°º]\s?(?=[0-9])", f"{word} ", text)
         if self.language == "en":
-            text = re.sub(r"\bNos?\.\s?(?=[0-9])", "number ", text)
+            text = re.sub(r"\bNos?\.\s?(?=[0-9])|(?<!\w)#(?=[0-9])", "number ", text)
         return text
 
     def _ordinals(self, text: str) -> str:
