@@ -241,6 +241,7 @@ SAID = {
         ("um 10:30 Uhr", "um zehn Uhr dreißig"), ("um 13:00", "um dreizehn Uhr"), ("d.h. jetzt", "das heißt jetzt"),
         ("z. B. so", "zum Beispiel so"), ("3,50 €", "drei Euro fünfzig"), ("1 €", "ein Euro"), ("-5 °C", "minus fünf Grad Celsius"),
         ("im Jahr 1984", "im Jahr neunzehnhundertvierundachtzig"), ("Dr. Müller", "Doktor Müller"), ("½", "ein halb"),
+        ("am 17.05.2024", "am siebzehnten Mai zweitausendvierundzwanzig"), ("17.05.1984", "siebzehnter Mai neunzehnhundertvierundachtzig"),
         ("vom 1. bis zum 3. Mai", "vom ersten bis zum dritten Mai"),
     ],
     "fr": [
@@ -271,7 +272,7 @@ SAID = {
     ],
     "pl": [("3 maja", "trzeciego maja"), ("21 lipca", "dwudziestego pierwszego lipca"), ("np. tak", "na przykład tak"), ("5%", "pięć procent")],
     "da": [("3. maj", "tredje maj"), ("f.eks. nu", "for eksempel nu"), ("10-20", "ti til tyve"), ("10:05", "ti nul fem")],
-    "nb": [("3. mai", "tredje mai"), ("13. mai", "trettende mai"), ("bl.a. nå", "blant annet nå"), ("10-20", "ti til tjue")],
+    "nb": [("3. mai", "tredje mai"), ("13. mai", "trettende mai"), ("17.05.2024", "syttende mai to tusen og tjuefire"), ("bl.a. nå", "blant annet nå"), ("10-20", "ti til tjue")],
     "sv": [("3 maj", "tredje maj"), ("den 3:e", "den tredje"), ("20:e", "tjugonde"), ("t.ex. nu", "till exempel nu"), ("10-20", "tio till tjugo")],
     "tr": [("%5", "yüzde beş"), ("10:30", "on otuz"), ("5 ₺", "beş lira"), ("10-20", "on ila yirmi")],
     "uk": [("3 травня", "третього травня"), ("5 ₴", "п'ять гривень"), ("№ 7", "номер сім")],

@@ -48,6 +48,8 @@ class Dates(Numbers):
             text = re.sub(r"\b([12][0-9]{2})0s\b", lambda found: self._decade(found.group(1) + "0"), text)
         elif self.language == "zh":
             text = re.sub(r"(?<![0-9])([0-9]{4})(?=年)", lambda f: "".join(_ZH_DIGITS[int(d)] for d in f.group()), text)
+        elif self.language in ("de", "da", "nb"):
+            text = re.sub(r"(?<![\w.-])([0-9]{1,2})\.([0-9]{1,2})\.([0-9]{4})(?![\w-]|\.[0-9])", self._day_first, text)
         elif self.language in ("ru", "uk", "pl"):
             text = self._slavic_dates(text)
         after = "|".join(self.words.years_after)
@@ -71,6 +73,13 @@ class Dates(Numbers):
         if not (1 <= month <= 12 and 1 <= day <= 31):
             raise self._fail(found.group(), "date")
         return f"{self.words.months[month - 1]} {numerals.ordinal(day, 'en')}, {numerals.year(year, 'en')}"
+
+    def _day_first(self, found: re.Match[str]) -> str:
+        """17.05.2024 with the month's name; the day is then an ordinal like any other."""
+        day, month, year = (int(value) for value in found.groups())
+        if not (1 <= month <= 12 and 1 <= day <= 31):
+            raise self._fail(found.group(), "date")
+        return f"{day}. {self.words.months[month - 1]} {numerals.year(year, self.language)}"
 
     def _month_day(self, found: re.Match[str]) -> str:
         month, day, gap, year = found.group(1), int(found.group(2)), found.group(3), found.group(4)
