@@ -556,3 +556,40 @@ def test_a_damaged_manifest_is_named_by_line(tmp_path: Path, voices: Path) -> No
     path.write_text(path.read_text().replace('"text": "x", "segments"', '"txt": "x", "segments"', 1))
     with pytest.raises(ContractError, match=r"transcripts.jsonl:1: .*unknown field txt"):
         process(voices, meta, tmp_path / "data", options())
+
+
+def test_numbers_are_kept_as_written_and_as_spoken(tmp_path: Path, demo: Path) -> None:
+    root = tmp_path / "in"
+    root.mkdir()
+    for name in ("a", "b"):
+        shutil.copy(demo / "english/awb/c.wav", root / f"{name}.wav")
+    meta = write_transcripts(tmp_path / "meta", [said("a.wav", "It cost $3.50."), said("b.wav", "At 10:30:15.")])
+    process(root, meta, tmp_path / "data", options())
+    (row,) = rows_of(tmp_path / "data").values()
+    assert (row.text, row.spoken) == ("It cost $3.50.", "It cost three dollars fifty.")
+    assert rejects_of(tmp_path / "data") == {"b.wav": "no_reading"}
+    head = json.loads((tmp_path / "data" / "dataset.json").read_text())["config"]
+    assert head["normalise"] is True and head["japanese"] == "openjtalk"
+
+
+def test_a_dataset_from_before_numbers_were_words_stays_as_it_was_made(tmp_path: Path, demo: Path) -> None:
+    """Its head does not name the options that are younger, and two ways are never mixed in one."""
+    root = tmp_path / "in"
+    root.mkdir()
+    shutil.copy(demo / "english/awb/c.wav", root / "a.wav")
+    meta = write_transcripts(tmp_path / "meta", [said("a.wav", "It cost $3.50.")])
+    process(root, meta, tmp_path / "data", options(normalise=False, japanese="pykakasi"))
+    path = tmp_path / "data" / "dataset.json"
+    head = json.loads(path.read_text())
+    for key in ("normalise", "japanese", "lexicon"):
+        del head["config"][key]
+    path.write_text(json.dumps(head))
+    shutil.copy(demo / "english/awb/c.wav", root / "b.wav")
+    import_corpus(root, meta, ImportOptions(executor="serial"))
+    write_transcripts(meta, [said("b.wav", "It cost $3.50.")])
+    report = process(root, meta, tmp_path / "data", options())
+    rows = rows_of(tmp_path / "data")
+    assert rows["b.wav"].phonemes == rows["a.wav"].phonemes and rows["b.wav"].spoken == "It cost $3.50."
+    assert any("normalise false, and stays so" in note for note in report.notes)
+    process(root, meta, tmp_path / "data", options(overwrite=True))
+    assert rows_of(tmp_path / "data")["b.wav"].spoken == "It cost three dollars fifty."

@@ -29,7 +29,7 @@ def import_phonemizer() -> Any:
         importlib.import_module("phonemizer.backend.espeak.wrapper")
         importlib.import_module("importlib.resources")  # phonemizer uses it for its tables and forgets to import it
     except ImportError as error:
-        raise BackendError(f"phonemizer can't be imported ({error}): pip install \"vall-e[g2p]\"") from None
+        raise BackendError(f'phonemizer can\'t be imported ({error}): pip install "vall-e[g2p]"') from None
     return module
 
 
@@ -37,7 +37,7 @@ def start(make: Callable[[], Any]) -> Any:
     try:
         return make()
     except RuntimeError as error:  # how phonemizer says that a library or a program is missing
-        raise BackendError(f"{error}: pip install \"vall-e[g2p]\", or apt install espeak-ng") from None
+        raise BackendError(f'{error}: pip install "vall-e[g2p]", or apt install espeak-ng') from None
 
 
 def quiet_logger() -> logging.Logger:

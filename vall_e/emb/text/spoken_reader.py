@@ -16,59 +16,11 @@ _DOTTED = re.compile(r"(?<![\w.])((?:[\w-]+\.)*[\w-]*[^\W\d_][\w-]*)?\.([^\W\d_]
 _INITIALS = re.compile(
     r"(?<![\w.])((?:[^\W\d_]\.){2,}(?:[^\W\d_](?![\w.]))?|(?:[A-ZÀ-Þ]\.\s?){2,}(?=\s?[A-ZÀ-Þ][a-zà-ÿ]))"
 )
-_ADDRESS_ENDS = frozenset(
-    [
-        "com",
-        "org",
-        "net",
-        "edu",
-        "gov",
-        "io",
-        "ai",
-        "de",
-        "fr",
-        "es",
-        "it",
-        "pt",
-        "ru",
-        "nl",
-        "pl",
-        "dk",
-        "no",
-        "se",
-        "tr",
-        "ua",
-        "jp",
-        "cn",
-        "kr",
-        "uk",
-        "eu",
-        "tv",
-        "co",
-        "me",
-        "info",
-        "app",
-        "dev",
-        "js",
-        "ts",
-        "py",
-        "rs",
-        "cpp",
-        "md",
-        "txt",
-        "csv",
-        "json",
-        "xml",
-        "html",
-        "css",
-        "pdf",
-        "exe",
-        "zip",
-        "mp3",
-        "wav",
-        "net",
-    ]
-)
+_ADDRESS_ENDS_WORDS = """
+com org net edu gov io ai de fr es it pt ru nl pl dk no se tr ua jp cn kr uk eu tv co me info app
+dev js ts py rs cpp md txt csv json xml html css pdf exe zip mp3 wav
+"""
+_ADDRESS_ENDS = frozenset(_ADDRESS_ENDS_WORDS.split())
 _TITLES = frozenset(("Doctor", "Mister", "Missis", "Miz", "Professor", "Doktor"))
 _AND_HALF = {
     "en": ("and", "a half"),

@@ -203,10 +203,6 @@ WORDS: dict[str, Words] = {
         decimal=".", groups=",", minus="负", point="点", to="到", dot="点", percent="百分之{}", celsius="{}摄氏度",
         currencies=_money("美元", "欧元", "英镑", "日元"), halves={"½": "二分之一", "¼": "四分之一", "¾": "四分之三"},
     ),
-    "ja": Words(
-        decimal=".", groups=",", minus="マイナス", point="てん", to="から", dot="どっと", percent="{} ぱーせんと", celsius="{}度",
-        currencies=_money("ドル", "ユーロ", "ポンド", "円"), halves={"½": "にぶんのいち"},
-    ),
     # whole numbers only
     "hu": Words(decimal=",", groups=" ", minus="mínusz", point="egész"),
     "fi": Words(decimal=",", groups=" ", minus="miinus", point="pilkku"),
