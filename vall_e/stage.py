@@ -6,7 +6,7 @@ import collections
 import contextlib
 import itertools
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,7 +15,7 @@ import numpy as np
 
 from vall_e import config, layout, progress, storage
 from vall_e.executor import Executor
-from vall_e.types import Reject, RejectReason, UsageError, recording_id_of
+from vall_e.types import Note, Reject, RejectReason, UsageError, recording_id_of
 
 BUNCH_S = 24.0  # of audio that a worker takes at a time: codecs are faster with several items, and memory is bounded
 BUNCH_ITEMS = 64
@@ -68,6 +68,7 @@ class Outcome:
     item_id: str
     rows: tuple[Any, ...] = ()
     rejects: tuple[Reject, ...] = ()
+    notes: tuple[Note, ...] = ()
     audio_s: float = 0.0
     finished: bool = True
     fingerprint: str = ""
@@ -191,6 +192,11 @@ class Results:
         Deaths(self.folder, self.stage).clear()
         self.load()
 
+    def _write_notes(self, notes: Sequence[Note]) -> None:
+        """Rare: the file is opened for each."""
+        with storage.JsonlWriter(self.folder / layout.NOTES) as writer:
+            writer.write(notes)
+
     def append(self, outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
         """Writes each outcome, then yields it. The row that says an item is finished comes last."""
         with (
@@ -203,12 +209,21 @@ class Results:
                     new_rejects = [reject for reject in outcome.rejects if reject.id not in self._partial]
                     new_rows = [row for row in outcome.rows if getattr(row, self.key) not in self._partial]
                     rejects.write(new_rejects)
+                    if outcome.notes:
+                        self._write_notes(outcome.notes)
                     rows.write(new_rows)
                     if done is not None:
                         done.write([_done_row(outcome)])
                     self.num_rows += len(new_rows)
                     self.rejects.update(str(reject.reason) for reject in new_rejects)
                 yield outcome
+
+
+def num_notes(folder: Path) -> collections.Counter[str]:
+    """How many items of a folder have each note."""
+    path = folder / layout.NOTES
+    found = {(row["id"], row["note"]) for _, row in storage.read_json_lines(path)} if path.exists() else set()
+    return collections.Counter(note for _, note in found)
 
 
 def _done_row(outcome: Outcome) -> dict[str, Any]:

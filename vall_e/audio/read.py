@@ -23,6 +23,7 @@ from vall_e.types import Recording, RejectReason, UsageError, has_audio_extensio
 
 BLOCK_SAMPLES = 1 << 18
 MAP_BLOCK_S = 5.0
+CANCELLED_SHARE = 0.25  # of the louder channel's level (-12 dB), below which the mean has lost the voice
 SILENCE_PEAK = 1e-4  # -80 dBFS: dither of a 16-bit file stays below
 WRITABLE_EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".au", ".caf", ".w64")
 
@@ -62,15 +63,23 @@ def probe(path: Path, recording_id: str) -> Recording:
     )
 
 
-def blocks(path: Path, block_samples: int = BLOCK_SAMPLES, *, keep_stereo: bool = False) -> Iterator[np.ndarray]:
+def blocks(
+    path: Path, block_samples: int = BLOCK_SAMPLES, *, keep_stereo: bool = False, channel: int | None = None
+) -> Iterator[np.ndarray]:
     """Mono float32 [n] pieces at the file's own rate, in order, none empty, at most `block_samples` long.
 
-    With `keep_stereo` those of a file of two channels are [2,n].
+    Args:
+        path: the file.
+        block_samples: the longest piece.
+        keep_stereo: pieces of a file of two channels are [2,n].
+        channel: the one that is read, from 0; None: the mean of all.
 
     Raises:
         AudioError: UNREADABLE, EMPTY, TRUNCATED, NON_FINITE.
     """
     for channels in _raw_blocks(path, block_samples):
+        if channel is not None:
+            channels = channels[min(channel, len(channels) - 1)][None]
         block = np.ascontiguousarray(channels) if keep_stereo and len(channels) == 2 else _downmix(channels)
         if not np.isfinite(block).all():
             raise AudioError(RejectReason.NON_FINITE, "NaN or infinity among the samples")
@@ -100,6 +109,22 @@ def _downmix(channels: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(channels[0] if len(channels) == 1 else channels.mean(axis=0, dtype=np.float32))
 
 
+def cancelling(path: Path) -> int | None:
+    """The louder channel of a file whose channels cancel each other in their mean, from its first seconds; else None.
+
+    One side of a recording is at times the other turned over (R = -0.98 L): the mean is then nearly silent.
+
+    Raises:
+        AudioError: as `blocks`.
+    """
+    channels = next(_raw_blocks(path, BLOCK_SAMPLES), None)
+    if channels is None or len(channels) < 2:
+        return None
+    loudness = np.sqrt(np.mean(np.square(channels, dtype=np.float64), axis=1))
+    mean = np.sqrt(np.mean(np.square(channels.mean(axis=0), dtype=np.float64)))
+    return int(np.argmax(loudness)) if mean < CANCELLED_SHARE * loudness.max() else None
+
+
 def load(path: Path) -> tuple[np.ndarray, int]:
     """(mono float32 [n], rate in Hz) of a whole file, which then lies in memory.
 
@@ -110,8 +135,12 @@ def load(path: Path) -> tuple[np.ndarray, int]:
     return np.concatenate(list(blocks(path))), recording.sample_rate_hz
 
 
-def iter_slices(path: Path, slices: Sequence[tuple[int, int]]) -> Iterator[np.ndarray]:
+def iter_slices(
+    path: Path, slices: Sequence[tuple[int, int]], *, channel: int | None = None
+) -> Iterator[np.ndarray]:
     """Mono float32 audio of each (start, number of samples), in one pass and exact in every format.
+
+    `channel` is as in `blocks`.
 
     Seeking in compressed formats lands near, not at, the sample, so the file is decoded from its start instead. Memory
     holds one slice and one block.
@@ -122,7 +151,7 @@ def iter_slices(path: Path, slices: Sequence[tuple[int, int]]) -> Iterator[np.nd
     """
     if any(late < early for (early, _), (late, _) in zip(slices, slices[1:], strict=False)):
         raise ValueError("slices are not sorted by start")
-    pieces = blocks(path)
+    pieces = blocks(path, channel=channel)
     buffer, offset = np.zeros(0, np.float32), 0
     for start, num in slices:
         gathered, have = [buffer], offset + len(buffer)
@@ -211,13 +240,14 @@ class Source:
             AudioError: as `blocks`.
         """
         own_hz = self.recording.sample_rate_hz
-        pieces = blocks(self.path, max(1, round(block_s * own_hz)), keep_stereo=keep_stereo)
+        channel = self.recording.channel
+        pieces = blocks(self.path, max(1, round(block_s * own_hz)), keep_stereo=keep_stereo, channel=channel)
         if own_hz == rate_hz:
             yield from pieces
             return
         import soxr
 
-        num_channels = 2 if keep_stereo and self.recording.num_channels == 2 else 1
+        num_channels = 2 if keep_stereo and self.recording.num_channels == 2 and channel is None else 1
         stream = soxr.ResampleStream(own_hz, rate_hz, num_channels, dtype="float32", quality="HQ")
         for piece in pieces:
             out = stream.resample_chunk(piece.T)  # soxr's own axes are [n,C]

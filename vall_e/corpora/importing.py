@@ -20,13 +20,23 @@ import msgspec
 import numpy as np
 
 from vall_e import audio, config, layout, stage, storage, update
-from vall_e.corpora.registry import ImportOptions, load_corpus
+from vall_e.corpora.registry import RESULT_OPTIONS, ImportOptions, load_corpus
 from vall_e.executor import make_executor
-from vall_e.types import ContractError, Recording, Reject, RejectReason, UsageError, is_part, recording_id_of, safe_path
+from vall_e.types import (
+    ContractError,
+    Note,
+    Recording,
+    Reject,
+    RejectReason,
+    UsageError,
+    is_part,
+    recording_id_of,
+    safe_path,
+)
 
 STAGE = "import"
 LIBRARIES = ("soundfile", "soxr", "av")
-FROM_HEADER = ("sample_rate_hz", "num_samples", "num_channels", "size_bytes", "modified_ns", "ends_sha256")
+FROM_HEADER = ("sample_rate_hz", "num_samples", "num_channels", "channel", "size_bytes", "modified_ns", "ends_sha256")
 
 
 @dataclass(frozen=True)
@@ -63,7 +73,7 @@ def import_corpus(root: Path, metadata: Path, options: ImportOptions) -> stage.S
     with storage.folder_lock(metadata):
         head = storage.read_json(metadata / layout.METADATA_JSON) or {}
         if not options.overwrite:
-            _check_head(metadata, head, root, options.corpus)
+            _check_head(metadata, head, root, options)
         if options.update and not options.overwrite:
             drop(metadata, _compare(corpus, root, metadata))
         results = stage.Results(metadata, STAGE, layout.RECORDINGS, key="id")
@@ -77,7 +87,7 @@ def import_corpus(root: Path, metadata: Path, options: ImportOptions) -> stage.S
             _write_head(metadata, root, options)
 
         drafts = _drafts(corpus, root, metadata, changes, results, report, everything=options.overwrite)
-        make_worker = functools.partial(_make_worker, root)
+        make_worker = functools.partial(_make_worker, root, options.channels)
         stage.run_stage(results, drafts, make_worker, _Ordered(executor), report, start=start)
         if not report.num_rows and not report.rejects:
             nothing = f"none of its {report.num_ignored} files is audio by its extension"
@@ -85,6 +95,10 @@ def import_corpus(root: Path, metadata: Path, options: ImportOptions) -> stage.S
         if storage.printable(root.resolve()) != head.get("input_audio"):
             _write_head(metadata, root, options)
         report.notes += changes.notes
+        report.notes += [
+            f"{stage.plural(count, 'recording')}: {note}, see {layout.NOTES}"
+            for note, count in sorted(stage.num_notes(metadata).items())
+        ]
     report.wall_s = time.monotonic() - started
     return report
 
@@ -179,6 +193,9 @@ def drop(metadata: Path, stale: set[str]) -> None:
     if (metadata / layout.REJECTS).exists():
         stage.drop_rejects(metadata, is_dropped)
     (metadata / layout.DEATHS).unlink(missing_ok=True)
+    if stale and (metadata / layout.NOTES).exists():
+        kept = (row for _, row in storage.read_json_lines(metadata / layout.NOTES) if row.get("id") not in stale)
+        storage.write_json_lines(metadata / layout.NOTES, kept, metadata)
     if stale:
         for name, key in ((layout.TRANSCRIPTS, "recording_id"), (layout.RECORDINGS, "id")):
             path = metadata / name
@@ -189,15 +206,23 @@ def drop(metadata: Path, stale: set[str]) -> None:
 
 def _clear(metadata: Path) -> None:
     """Drops what an earlier run imported and the transcripts of it."""
-    for name in (layout.TRANSCRIPTS, layout.RECORDINGS, layout.REJECTS, layout.DEATHS):
+    for name in (layout.TRANSCRIPTS, layout.RECORDINGS, layout.REJECTS, layout.NOTES, layout.DEATHS):
         (metadata / name).unlink(missing_ok=True)
 
 
-def _check_head(metadata: Path, head: dict[str, Any], root: Path, corpus: str) -> None:
+def _check_head(metadata: Path, head: dict[str, Any], root: Path, options: ImportOptions) -> None:
     stage.check_folder(metadata, head.get("input_audio"), root)
     recorded = head.get("corpus", "folder")
-    if head and recorded != corpus:
-        raise UsageError(f"{metadata}: imported as {recorded!r}, now {corpus!r}; {stage.OVERWRITE_ADVICE}")
+    if head and recorded != options.corpus:
+        raise UsageError(f"{metadata}: imported as {recorded!r}, now {options.corpus!r}; {stage.OVERWRITE_ADVICE}")
+    if "corpus" in head:
+        stage.check_same(metadata, head.get(STAGE) or {}, options)
+
+
+def options_of(head: dict[str, Any], **more: Any) -> ImportOptions:
+    """The options of an import that its head tells, so that a later stage adds to it in the same way."""
+    recorded = {name: value for name, value in (head.get(STAGE) or {}).items() if name in RESULT_OPTIONS}
+    return ImportOptions(corpus=head.get("corpus", "folder"), **recorded, **more)
 
 
 def _write_head(metadata: Path, root: Path, options: ImportOptions) -> None:
@@ -205,18 +230,19 @@ def _write_head(metadata: Path, root: Path, options: ImportOptions) -> None:
     head = {} if options.overwrite else (storage.read_json(path) or {})
     versions = dict(head.get("versions") or {}) | storage.versions(LIBRARIES)
     head |= {"schema_version": storage.SCHEMA_VERSION, "input_audio": storage.printable(root.resolve())}
-    storage.write_json(path, head | {"corpus": options.corpus, "versions": versions}, metadata)
+    head |= {"corpus": options.corpus, STAGE: options.result_options, "versions": versions}
+    storage.write_json(path, head, metadata)
 
 
-def _make_worker(root: Path) -> Callable[[stage.Bunch], list[stage.Outcome]]:
-    return functools.partial(_import_bunch, root)
+def _make_worker(root: Path, channels: str) -> Callable[[stage.Bunch], list[stage.Outcome]]:
+    return functools.partial(_import_bunch, root, channels)
 
 
-def _import_bunch(root: Path, bunch: stage.Bunch) -> list[stage.Outcome]:
-    return [_import_one(root, draft.found) for draft in bunch.items]
+def _import_bunch(root: Path, channels: str, bunch: stage.Bunch) -> list[stage.Outcome]:
+    return [_import_one(root, channels, draft.found) for draft in bunch.items]
 
 
-def _import_one(root: Path, found: Recording | Reject) -> stage.Outcome:
+def _import_one(root: Path, channels: str, found: Recording | Reject) -> stage.Outcome:
     """Fills in what the file itself says, or a reject."""
     if isinstance(found, Reject):
         return stage.Outcome(item_id=found.id, rejects=(found,))
@@ -229,6 +255,7 @@ def _import_one(root: Path, found: Recording | Reject) -> stage.Outcome:
             return _rejected(found.id, RejectReason.LINK_OUTSIDE, "a link that leaves the corpus; copy its target")
         identity = audio.identify(path)
         header = audio.probe(path, found.id)
+        channel, notes = _channel(path, found.id, header.num_channels, channels)
     except ContractError as error:
         return _rejected(found.id, RejectReason.UNSAFE_PATH, str(error))
     except FileNotFoundError:
@@ -242,11 +269,25 @@ def _import_one(root: Path, found: Recording | Reject) -> stage.Outcome:
         sample_rate_hz=header.sample_rate_hz,
         num_samples=header.num_samples,
         num_channels=header.num_channels,
+        channel=channel,
         size_bytes=identity.size_bytes,
         modified_ns=identity.modified_ns,
         ends_sha256=identity.ends_sha256,
     )
-    return stage.Outcome(item_id=found.id, rows=(row,))
+    return stage.Outcome(item_id=found.id, rows=(row,), notes=notes)
+
+
+def _channel(path: Path, item_id: str, num_channels: int, channels: str) -> tuple[int | None, tuple[Note, ...]]:
+    """Which channel is read, None for the mean of all, and what is to be said of it."""
+    if num_channels < 2:
+        return None, ()
+    if channels != "mix":
+        return int(channels == "right"), ()
+    louder = audio.cancelling(path)
+    if louder is None:
+        return None, ()
+    detail = f"the mean of the {num_channels} channels is nearly silent; channel {louder + 1} is read instead"
+    return louder, (Note(id=item_id, stage=STAGE, note="channels_cancel", detail=detail),)
 
 
 def _bad_id(name: str) -> str | None:
@@ -297,8 +338,7 @@ def require_recordings(input_audio: Path | None, metadata: Path, *, executor: st
     head = storage.read_json(metadata / layout.METADATA_JSON) or {}
     stage.check_folder(metadata, head.get("input_audio"), root)
     if not (metadata / layout.RECORDINGS).exists():
-        corpus = head.get("corpus", "folder")
-        import_corpus(root, metadata, ImportOptions(corpus=corpus, executor=executor, workers=workers))
+        import_corpus(root, metadata, options_of(head, executor=executor, workers=workers))
     return root
 
 

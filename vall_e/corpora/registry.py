@@ -17,6 +17,12 @@ class ImportOptions:
     """Options of the import: flags, and keys of the section `import` in a config file."""
 
     corpus: str = config.option("folder", f"kind of corpus: {', '.join(CORPORA)}, or that of an installed package")
+    channels: str = config.option(
+        "mix",
+        "what is read of a file of several channels: their mean (of channels that cancel each other the louder one), "
+        "or one side",
+        choices=("mix", "left", "right"),
+    )
     text_column: int | None = config.option(None, "tables: the column of the text, from 1 (default: from the content)")
     speaker_column: int | None = config.option(None, "tables: the column of the speaker, from 1 (default: likewise)")
     executor: str = config.option("local", "where workers run", choices=EXECUTORS)
@@ -26,6 +32,14 @@ class ImportOptions:
 
     def __post_init__(self) -> None:
         CORPORA.check(self.corpus)
+
+    @property
+    def result_options(self) -> dict[str, object]:
+        """The options that change the rows, but for the corpus."""
+        return {name: getattr(self, name) for name in RESULT_OPTIONS}
+
+
+RESULT_OPTIONS = ("channels", "text_column", "speaker_column")
 
 
 def load_corpus(options: ImportOptions) -> Corpus:

@@ -322,7 +322,8 @@ def _read_audio(root: Path, item: RecordingSlices) -> Iterator[tuple[np.ndarray,
             raise ContractError(f"{item.id}: a link that leaves {root}")
         audio.require_same(path, recording)
         rate_hz = recording.sample_rate_hz
-        pieces = audio.iter_slices(path, [(piece.start_samples, piece.num_samples) for piece in item.slices])
+        spans = [(piece.start_samples, piece.num_samples) for piece in item.slices]
+        pieces = audio.iter_slices(path, spans, channel=recording.channel)
         for piece in item.slices:
             if piece.sample_rate_hz != rate_hz:
                 what = f"{path} has {rate_hz} Hz, the dataset says {piece.sample_rate_hz}"

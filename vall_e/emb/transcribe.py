@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vall_e import audio, config, layout, stage, storage
-from vall_e.corpora.importing import corpus_root, import_corpus
-from vall_e.corpora.registry import ImportOptions
+from vall_e.corpora.importing import corpus_root, import_corpus, options_of
 from vall_e.emb.asr.base import Recogniser
 from vall_e.emb.asr.registry import AUTO, RecogniserOptions, load_recognisers
 from vall_e.executor import EXECUTORS, make_executor
@@ -64,7 +63,7 @@ class Worker:
             return _rejected(recording.id, RejectReason.LINK_OUTSIDE, "leaves the input folder")
         try:
             audio.require_same(path, recording)
-            check_sound(path)
+            check_sound(path, recording.channel)
         except audio.AudioError as error:
             return _rejected(recording.id, error.reason, error.detail)
         result = self._ask(audio.Source(recording, path))
@@ -91,14 +90,14 @@ class Worker:
         return NoTranscript(reason=failures[-1].reason, detail="; ".join(each.detail for each in failures))
 
 
-def check_sound(path: Path) -> None:
-    """Reads the file once, in pieces.
+def check_sound(path: Path, channel: int | None = None) -> None:
+    """Reads the file once, in pieces; `channel` is that of its Recording.
 
     Raises:
         AudioError: SILENT, or as `audio.blocks`.
     """
     silent = True
-    for block in audio.blocks(path):
+    for block in audio.blocks(path, channel=channel):
         silent = silent and audio.is_silent(block)
     if silent:
         raise audio.AudioError(RejectReason.SILENT, "no sample above -80 dBFS")
@@ -184,8 +183,8 @@ def _import(input_audio: Path | None, metadata: Path, options: TranscribeOptions
     report = import_corpus(
         root,
         metadata,
-        ImportOptions(
-            corpus="folder" if is_another else head.get("corpus", "folder"),
+        options_of(
+            {} if is_another else head,
             executor=options.executor,
             workers=options.workers,
             update=options.update or options.overwrite,

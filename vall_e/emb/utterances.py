@@ -193,7 +193,8 @@ class Worker:
             else:
                 spoken.append((cut, reading))
         spans = [(cut.start_samples, cut.num_samples) for cut, _ in spoken]
-        for (cut, reading), samples in zip(spoken, audio.iter_slices(path, spans), strict=True):
+        pieces = audio.iter_slices(path, spans, channel=draft.recording.channel)
+        for (cut, reading), samples in zip(spoken, pieces, strict=True):
             if audio.is_silent(samples):
                 detail = "no sample above -80 dBFS"
                 draft.rejects.append(Reject(id=cut.id, stage=STAGE, reason=RejectReason.SILENT, detail=detail))
