@@ -1,7 +1,7 @@
 """`vall-e`: the whole chain from a corpus to memory-mapped training data, and each stage as a sub-command.
 
-    vall-e prepare VOICES WORK --config offline
-    vall-e transcribe --input-audio VOICES --output-metadata META      # as python -m vall_e.emb.transcribe
+vall-e prepare VOICES WORK --config offline
+vall-e transcribe --input-audio VOICES --output-metadata META      # as python -m vall_e.emb.transcribe
 """
 
 from __future__ import annotations
@@ -46,6 +46,10 @@ class SharedOptions:
     device: str | None = config.option(None, "where models run, in every stage (default: as each stage says)")
     executor: str | None = config.option(None, "where workers run, in every stage", choices=("local", "ray", "serial"))
     workers: int | None = config.option(None, "processes in every stage; 0 is one per core")
+    language: str | None = config.option(
+        None, "code of all recordings (default: as the corpus says, else detected)"
+    )
+    languages: tuple[str, ...] = config.option((), "the languages that a detection chooses among, like en,fr")
     update: bool = config.option(False, "first drop what changed or went away since an earlier run, then resume")
     overwrite: bool = config.option(False, "start from scratch: drop what an earlier run left in WORK")
 
@@ -57,7 +61,7 @@ def load_options(path: Path | None, shared: SharedOptions) -> dict[str, Any]:
         UsageError: an unknown section or key; the nearest known one is named.
     """
     file = {} if path is None else config.load_file(path)
-    given = {key: value for key, value in dataclasses.asdict(shared).items() if value not in (None, False)}
+    given = {key: value for key, value in dataclasses.asdict(shared).items() if value not in (None, False, ())}
     options = {}
     for section, (module, name) in STAGES.items():
         cls = getattr(importlib.import_module(module), name)

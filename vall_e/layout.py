@@ -37,6 +37,7 @@ SIMILAR, SIMILAR_JSON, SIMILAR_GROUPS = "similar.jsonl", "similar.json", "simila
 SCORES = "scores.jsonl"
 
 REJECTS, NOTES, DEATHS = "rejects.jsonl", "notes.jsonl", "deaths.jsonl"
+LANGUAGES = "languages.jsonl"  # what the texts of a speaker are in, where the corpus does not say
 
 LOCK, TEMP_FOLDER = ".lock", ".tmp"
 BUILD_SIDE_FOLDER = ".built"  # beside a build while it is written

@@ -54,6 +54,7 @@ class RejectReason(enum.StrEnum):
     NO_SPEECH = "no_speech"  # the recogniser found no word
     NO_TEXT = "no_text"  # nothing says what is spoken
     LANGUAGE_UNSUPPORTED = "language_unsupported"
+    LANGUAGE_UNSURE = "language_unsure"  # a guess below the probability that is asked for
     NO_PHONEMES = "no_phonemes"
     NO_READING = "no_reading"  # a number, sign or short form that has no sure reading in its language
     LOST_CHARACTERS = "lost_characters"  # part of the text would vanish on its way to phonemes

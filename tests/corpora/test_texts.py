@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -13,12 +15,13 @@ import pytest
 import soundfile
 from audio_files import nobodys_folder
 
-from vall_e import audio
+from vall_e import audio, storage
 from vall_e.corpora.folder import load
 from vall_e.corpora.registry import ImportOptions
 from vall_e.corpora.texts import Texts
 from vall_e.emb.asr.given import GivenText
-from vall_e.types import NoTranscript, Recording, RejectReason, Transcript
+from vall_e.emb.transcribe import TranscribeOptions, transcribe
+from vall_e.types import NoTranscript, Recording, Reject, RejectReason, Transcript
 
 RATE_HZ = 16_000
 
@@ -354,3 +357,49 @@ def test_what_matches_nothing_is_said(tmp_path: Path) -> None:
         "metadata.csv: 1 row names no recording, like 'foo' in line 3",
         "1 recording has no text where 2 have one: g/c.wav",
     ]
+
+
+# ---- the language of given texts
+
+GERMAN = ["Die Kinder spielen im Garten hinter dem Haus.", "Sie singen dabei ein Lied.", "Na so was."]
+ENGLISH = ["Nobody said a word about it.", "The birch canoe slid on the planks.", "So it is."]
+
+
+def speakers_corpus(root: Path, **speakers: list[str]) -> None:
+    for speaker, texts in speakers.items():
+        for number, text in enumerate(texts):
+            source(root, f"g/{speaker}/{number}.wav")
+            (root / "g" / speaker / f"{number}.txt").write_text(text)
+
+
+def transcripts_of(root: Path, meta: Path, **options: Any) -> dict[str, tuple[str, float | None]]:
+    given = TranscribeOptions(executor="serial", backend=("sidecar",), **options)
+    transcribe(root, meta, given)
+    rows = storage.read_rows(meta / "transcripts.jsonl", Transcript)
+    return {row.recording_id: (row.language, row.language_prob) for row in rows}
+
+
+def test_a_language_is_guessed_from_all_texts_of_a_speaker(tmp_path: Path) -> None:
+    """Of short texts by themselves two in three are right."""
+    speakers_corpus(tmp_path / "in", lena=GERMAN, anna=ENGLISH)
+    found = transcripts_of(tmp_path / "in", tmp_path / "meta")
+    assert {name: language for name, (language, _) in found.items()} == {
+        **{f"g/lena/{n}.wav": "de" for n in range(3)},
+        **{f"g/anna/{n}.wav": "en" for n in range(3)},
+    }
+    assert len({probability for name, (_, probability) in found.items() if "lena" in name}) == 1
+    rows = [json.loads(line) for line in (tmp_path / "meta" / "languages.jsonl").read_text().splitlines()]
+    assert [(row["speaker"], row["language"]) for row in rows] == [("g/anna", "en"), ("g/lena", "de")]
+    speakers_corpus(tmp_path / "in", lena=[*GERMAN, "It is so."])
+    assert transcripts_of(tmp_path / "in", tmp_path / "meta")["g/lena/3.wav"][0] == "de"
+
+
+def test_a_guess_that_is_not_sure_is_rejected_and_can_be_narrowed(tmp_path: Path) -> None:
+    speakers_corpus(tmp_path / "in", lena=["Na so was."])
+    assert transcripts_of(tmp_path / "in", tmp_path / "meta", min_language_prob=1.0, language_from="recording") == {}
+    (reject,) = storage.read_rows(tmp_path / "meta" / "rejects.jsonl", Reject)
+    assert reject.reason == RejectReason.LANGUAGE_UNSURE and "--languages" in reject.detail
+    found = transcripts_of(tmp_path / "in", tmp_path / "meta2", languages=("de", "ja"), min_language_prob=0.0)
+    assert found["g/lena/0.wav"][0] in ("de", "ja")
+    with pytest.raises(ValueError, match="'xx'"):
+        TranscribeOptions(languages=("xx",))

@@ -1,6 +1,6 @@
 """Recordings → text, segments, word times and language: one line each in transcripts.jsonl.
 
-    python -m vall_e.emb.transcribe --input-audio VOICES --output-metadata META
+python -m vall_e.emb.transcribe --input-audio VOICES --output-metadata META
 """
 
 from __future__ import annotations
@@ -8,13 +8,16 @@ from __future__ import annotations
 import argparse
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from vall_e import audio, config, layout, stage, storage
 from vall_e.corpora.importing import corpus_root, import_corpus, options_of
+from vall_e.emb.asr import detection
 from vall_e.emb.asr.base import Recogniser
+from vall_e.emb.asr.detection import Detected
+from vall_e.emb.asr.given import GivenText
 from vall_e.emb.asr.registry import AUTO, RecogniserOptions, load_recognisers
 from vall_e.executor import EXECUTORS, make_executor
 from vall_e.languages import is_known
@@ -45,9 +48,12 @@ class TranscribeOptions(RecogniserOptions):
 class Worker:
     """Turns recordings into transcripts or rejects."""
 
-    def __init__(self, root: Path, options: TranscribeOptions) -> None:
+    def __init__(self, root: Path, options: TranscribeOptions, of_speakers: Mapping[str, Detected]) -> None:
         self.root, self.options = root, options
         self.recognisers = load_recognisers(options)
+        for recogniser in self.recognisers:
+            if isinstance(recogniser, GivenText):
+                recogniser.of_speakers = of_speakers
 
     def __call__(self, bunch: stage.Bunch) -> list[stage.Outcome]:
         return [self._transcribe(task.places[0].read(Recording)) for task in bunch.items]
@@ -149,6 +155,17 @@ def transcribe(
         report.num_resumed = len(recordings) - len(todo)
         report.notes += notes
 
+        of_speakers: dict[str, Detected] = {}
+        if (
+            len(todo)
+            and "sidecar" in options.backend
+            and (options.language, options.language_from) == (AUTO, "speaker")
+        ):
+            if options.overwrite:
+                (output_metadata / layout.LANGUAGES).unlink(missing_ok=True)
+            everything = storage.read_rows(output_metadata / layout.RECORDINGS, Recording)
+            of_speakers = detection.of_speakers(everything, output_metadata, options.languages)
+
         def begin() -> None:
             start()
             if options.overwrite:
@@ -158,7 +175,7 @@ def transcribe(
         stage.run_stage(
             results,
             stage.tasks(recordings, todo),
-            functools.partial(Worker, root, options),
+            functools.partial(Worker, root, options, of_speakers),
             executor,
             report,
             total_items=len(todo),

@@ -62,6 +62,12 @@ def test_the_language_is_detected_with_its_probability(engine: WhisperX, intervi
     assert given.language_prob is None and given.segments == detected.segments
 
 
+def test_a_detection_can_be_narrowed(whisper_models: dict[str, str], interview: audio.Source) -> None:
+    narrow = make(whisper_models, languages=("ja", "de"))
+    detected = hear(narrow, interview)
+    assert detected.language in ("ja", "de") and 0.5 <= (detected.language_prob or 0) <= 1
+
+
 def test_words_are_timed(engine: WhisperX, interview: audio.Source) -> None:
     result = hear(engine, interview, "en")
     timed = [segment for segment in result.segments if segment.words]  # too long a text for its sound is not timed

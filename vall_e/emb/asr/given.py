@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from vall_e import __version__, audio
+from vall_e.emb.asr.detection import Detected, detect
 from vall_e.emb.asr.registry import AUTO, RecogniserOptions
-from vall_e.types import BackendError, NoTranscript, RejectReason, Segment, Transcript
+from vall_e.types import BackendError, NoTranscript, Recording, RejectReason, Segment, Transcript, speaker_key
 
 
 def load(options: RecogniserOptions) -> GivenText:
-    return GivenText(language_is_known=options.language != AUTO)
+    return GivenText(
+        language_is_known=options.language != AUTO,
+        languages=options.languages,
+        min_probability=options.min_language_prob,
+    )
 
 
 class GivenText:
@@ -23,13 +28,34 @@ class GivenText:
 
     name_and_version = f"sidecar {__version__}"
 
-    def __init__(self, *, language_is_known: bool = False) -> None:
+    def __init__(
+        self, *, language_is_known: bool = False, languages: Sequence[str] = (), min_probability: float = 0.0
+    ) -> None:
         if not language_is_known and importlib.util.find_spec("langdetect") is None:
             raise BackendError('sidecar: langdetect is missing; pip install "vall-e[sidecar]", or pass --language')
+        self._languages, self._min_probability = languages, min_probability
+        self.of_speakers: Mapping[str, Detected] = {}  # for speakers that are not here, each text by itself
 
     def transcribe(self, sources: Sequence[audio.Source], language: str | None) -> list[Transcript | NoTranscript]:
         """One result per source, in order. Without a `language`, that of the text is detected."""
         return [self._transcript(source, language) for source in sources]
+
+    def _detect(self, recording: Recording, text: str) -> tuple[str, float] | NoTranscript:
+        """The language of the speaker's texts, else of this one."""
+        speaker = self.of_speakers.get(speaker_key(recording.group, recording.speaker))
+        if speaker is None:
+            found = detect(text, self._languages)
+        else:
+            found = None if speaker.language is None else (speaker.language, speaker.probability)
+        advice = "write a language.txt or pass --language"
+        if found is None:
+            detail = f"the language of its text can't be detected; {advice}"
+            return NoTranscript(reason=RejectReason.LANGUAGE_UNSUPPORTED, detail=detail, final=True)
+        if found[1] < self._min_probability:
+            what = "its text" if speaker is None else f"the texts of {speaker.speaker}"
+            detail = f"{what} may be {found[0]!r}, with a probability of {found[1]:.2f}; {advice}, or --languages"
+            return NoTranscript(reason=RejectReason.LANGUAGE_UNSURE, detail=detail, final=True)
+        return found
 
     def _transcript(self, source: audio.Source, language: str | None) -> Transcript | NoTranscript:
         recording = source.recording
@@ -41,10 +67,9 @@ class GivenText:
             return NoTranscript(reason=RejectReason.NO_TEXT, detail="the corpus gives no text of it")
         probability = None
         if language is None:
-            detected = detect_language(text)
-            if detected is None:
-                detail = "the language of its text can't be detected; write a language.txt or pass --language"
-                return NoTranscript(reason=RejectReason.LANGUAGE_UNSUPPORTED, detail=detail, final=True)
+            detected = self._detect(recording, text)
+            if isinstance(detected, NoTranscript):
+                return detected
             language, probability = detected
         everything = Segment(text=text, start_s=0.0, end_s=recording.duration_s)
         return Transcript(
@@ -55,14 +80,3 @@ class GivenText:
             segments=recording.segments or (everything,),
             backend=self.name_and_version,
         )
-
-def detect_language(text: str) -> tuple[str, float] | None:
-    """(ISO 639-1 code, probability) by langdetect with a fixed seed; None where it can't be detected, as in "1984"."""
-    import langdetect
-
-    langdetect.DetectorFactory.seed = 0  # it draws at random, and gives other answers from run to run without
-    try:
-        best = langdetect.detect_langs(text)[0]
-    except langdetect.LangDetectException:
-        return None
-    return best.lang.partition("-")[0], round(min(1.0, best.prob), 4)

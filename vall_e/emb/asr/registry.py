@@ -8,6 +8,7 @@ from typing import Any
 from vall_e import config
 from vall_e.emb.asr.base import Recogniser
 from vall_e.executor import devices
+from vall_e.languages import is_known
 from vall_e.registry import Registry
 
 AUTO = "auto"
@@ -37,6 +38,16 @@ class RecogniserOptions:
         AUTO, "whisperx: a Wav2Vec2 CTC folder or name for word times; auto: by language; off: no word times"
     )
     language: str = config.option(AUTO, "ISO 639-1 code of all recordings; auto: as the corpus says, else detected")
+    languages: tuple[str, ...] = config.option((), "the languages that a detection chooses among (default: all)")
+    language_from: str = config.option(
+        "speaker",
+        "what the language of given texts is detected from: all texts of the speaker, or each by itself",
+        choices=("speaker", "recording"),
+        before="recording",
+    )
+    min_language_prob: float = config.option(
+        0.8, "sidecar: recordings whose detected language is less probable are rejected", before=0.0
+    )
     batch_size: int = config.option(16, "whisperx: speech segments of one recording that are transcribed at a time")
     compute_type: str = config.option(
         AUTO, "whisperx: CTranslate2's number format, like float16 or int8; auto: float16 on cuda, int8 on cpu"
@@ -47,10 +58,20 @@ class RecogniserOptions:
         for name in self.backend:
             RECOGNISERS.check(name)
         devices.check(self.device)
+        if not 0 <= self.min_language_prob <= 1:
+            raise ValueError(f"min_language_prob: {self.min_language_prob} is not in 0..1")
+        for code in self.languages:
+            if not is_known(code):
+                raise ValueError(f"languages: {code!r} is not a code of ISO 639-1 like 'en'")
         if self.batch_size < 1:
             raise ValueError(f"batch_size: {self.batch_size} is not 1 or more")
         if not self.backend or len(set(self.backend)) != len(self.backend):
             raise ValueError(f"backend: {','.join(self.backend)!r} is not a list of different recognisers")
+
+    @property
+    def detects_speakers(self) -> bool:
+        """Whether the languages of given texts are guessed for a speaker at a time."""
+        return "sidecar" in self.backend and self.language == AUTO and self.language_from == "speaker"
 
     @property
     def resolved_compute_type(self) -> str:
@@ -62,6 +83,10 @@ class RecogniserOptions:
     def result_options(self) -> dict[str, Any]:
         """The options that change the result: what a resumed run must share with the one before."""
         values: dict[str, Any] = {"backend": list(self.backend), "language": self.language}
+        if self.language == AUTO:
+            values["languages"] = list(self.languages)
+            if "sidecar" in self.backend:
+                values |= {"language_from": self.language_from, "min_language_prob": self.min_language_prob}
         if "whisperx" in self.backend:
             values |= {"model_name": self.model_name, "align_model": self.align_model}
             values["compute_type"] = self.resolved_compute_type

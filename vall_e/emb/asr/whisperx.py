@@ -52,6 +52,7 @@ def load(options: RecogniserOptions) -> WhisperX:
         batch_size=options.batch_size,
         device=devices.kind_of(options.device),
         compute_type=options.resolved_compute_type,
+        languages=options.languages,
     )
 
 
@@ -66,7 +67,16 @@ class WhisperX:
             model of a language can't be loaded.
     """
 
-    def __init__(self, *, model_name: str, align_model: str, batch_size: int, device: str, compute_type: str) -> None:
+    def __init__(
+        self,
+        *,
+        model_name: str,
+        align_model: str,
+        batch_size: int,
+        device: str,
+        compute_type: str,
+        languages: Sequence[str] = (),
+    ) -> None:
         for package in ("whisperx", "silero_vad", "torchaudio"):
             if importlib.util.find_spec(package) is None:
                 raise BackendError(f'whisperx: the package {package} is missing; pip install "vall-e[whisperx]"')
@@ -75,7 +85,7 @@ class WhisperX:
         if align_model not in (ALIGN_AUTO, ALIGN_OFF) and _looks_like_path(align_model):
             _require_files(Path(align_model), ("config.json", "vocab.json"), "Wav2Vec2 CTC", "align-model")
         _require_device(device, compute_type)
-        self._align_model, self._batch_size = align_model, batch_size
+        self._align_model, self._batch_size, self._detectable = align_model, batch_size, languages
         self._device, self._compute_type = device, compute_type
         self._aligners: dict[str, tuple[Any, dict[str, Any]] | None] = {}
 
@@ -175,8 +185,13 @@ class WhisperX:
         samples = samples[: round(CHUNK_S * RATE_HZ)]
         num_mels = whisper.feat_kwargs.get("feature_size") or 80
         mel = log_mel_spectrogram(samples, n_mels=num_mels, padding=round(CHUNK_S * RATE_HZ) - len(samples))
-        token, probability = whisper.model.detect_language(whisper.encode(mel))[0][0]
-        return token[2:-2], round(min(1.0, probability), 4)
+        found = whisper.model.detect_language(whisper.encode(mel))[0]  # the most probable first
+        shares = [(token[2:-2], share) for token, share in found]
+        if self._detectable:
+            shares = [pair for pair in shares if pair[0] in self._detectable] or shares
+        language, share = shares[0]
+        total = sum(each for _, each in shares) if self._detectable else 1.0
+        return language, round(min(1.0, share / total), 4)
 
     def _transcribe_piece(
         self, samples: np.ndarray, speech: list[Span], language: str, offset_s: float
