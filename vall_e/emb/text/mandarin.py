@@ -1,7 +1,7 @@
 """What espeak's Mandarin voice reads as English letters, read by rule: syllables in -iong, and erhua (花儿).
 
 espeak 1.52 knows no syllable xiong, qiong or jiong (兄, 穷, 炯), nor words whose 儿 joins the syllable before it, and
-spells their pinyin in English. The reading is told by its flag "(en)" on a line that has Han characters only.
+spells their pinyin in English. Such a reading has the flag "(en)" on a line that has Han characters only.
 
 Duanmu, "The Phonology of Standard Chinese" (2nd ed., 2007), 2.5 on -iong and 9.5 on the [ɻ] of 儿: the codas -n and -i
 give way to it, -ng leaves its nasality to the vowel, and i, ü and the vowels after sibilants take a schwa before it.

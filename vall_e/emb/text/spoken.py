@@ -1,6 +1,6 @@
 """Text as written → text as it is said: numbers, signs and short forms in words (text normalisation).
 
-Signs, decimals, ranges and times are told apart here; whole numbers go to `numerals`. A kind of number that has no
+Signs, decimals, ranges and times are sorted out first; whole numbers go to `numerals`. A kind of number that has no
 tested reading in a language raises Unspoken: it is not guessed. Text without digits and signs comes back as it went in.
 
 Roark and Sproat, "Hippocratic Abbreviation Expansion" (ACL 2014), name the rule kept here: do no harm.

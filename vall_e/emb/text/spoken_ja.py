@@ -194,7 +194,7 @@ def _numbers(text: str) -> str:
 
 
 def _number_at(text: str, start: int) -> tuple[str, int]:
-    """The number that begins at `start`, with its counter: what is said, and where the text goes on."""
+    """The number that begins at `start`, with its counter: what is said, and where the rest of the text begins."""
     if phone := re.compile(r"0[0-9]*(?:[ -]?[0-9]+)*").match(text, start):
         written = phone.group()
         if len(written) > 1 and not written.startswith("0."):
