@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors import safe_open
-from safetensors.numpy import load_file
 from safetensors.torch import load_file
 
 from vall_e.emb.codecs.tiny import TinyCodec
@@ -68,7 +67,7 @@ def test_what_it_saves_is_a_codec(trained: tuple[Path, str]) -> None:
     assert codec.decode(codes)[0].shape == (24_000,)
     # k-means gave every level entries of its own
     codebooks = load_file(trained[0] / "tiny.safetensors")["codebooks"]
-    assert all(codebooks[level].std(axis=0).min() > 0 for level in range(8))
+    assert all(codebooks[level].std(dim=0).min() > 0 for level in range(8))
 
 
 def test_measuring_alone_repeats_the_numbers_and_trains_nothing(trained: tuple[Path, str]) -> None:
