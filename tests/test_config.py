@@ -270,11 +270,14 @@ class Grown:
     levels: int = config.option(8, "levels")
     normalise: bool = config.option(True, "in words", before=False)
     reader: str = config.option("auto", "what reads", before="old")
+    unused: int = config.option(2, "of no effect beside the others, and so not in the head", before=1)
     backend: tuple[str, ...] = config.option(("given", "new"), "what recognises", before=("new",))
 
     @property
     def result_options(self) -> dict[str, Any]:
-        return dataclasses.asdict(self) | {"reader": "best" if self.reader == "auto" else self.reader}
+        values = dataclasses.asdict(self)
+        del values["unused"]
+        return values | {"reader": "best" if self.reader == "auto" else self.reader}
 
 
 @pytest.mark.parametrize(

@@ -71,14 +71,17 @@ def adopt(recorded: Mapping[str, Any], options: C) -> tuple[C, list[str]]:
         option that is younger than they are.
     """
     values, notes = {}, []
+    results = options.result_options  # type: ignore[attr-defined]
     for field in dataclasses.fields(options):  # type: ignore[arg-type]
         before = field.metadata.get("before", dataclasses.MISSING)
         if before is dataclasses.MISSING or getattr(options, field.name) != field.default:
             continue
+        if field.name not in results:  # it changes nothing beside what else was chosen
+            continue
         was = recorded.get(field.name, _as_json(before))
         if was not in (_as_json(before), AUTO) and field.default != AUTO:
             continue  # chosen by a person once, and refused if it is not chosen again
-        if was != _as_json(options.result_options[field.name]):  # type: ignore[attr-defined]
+        if was != _as_json(results[field.name]):
             values[field.name] = tuple(was) if isinstance(was, list) else was
             flag = field.name.replace("_", "-")
             notes.append(f"made with {flag} {_shown(was)}, and stays so; --overwrite takes the default of today")

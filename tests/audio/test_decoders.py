@@ -13,6 +13,8 @@ import soundfile
 from audio_files import RATE_HZ, encode, nobodys_folder, reason_of, tone
 
 from vall_e import audio
+from vall_e.corpora.importing import import_corpus
+from vall_e.corpora.registry import ImportOptions
 from vall_e.types import RejectReason
 
 FORMATS = {
@@ -277,3 +279,45 @@ def test_the_default_track_of_a_video_is_read(tmp_path: Path) -> None:
             container.mux(track.encode(None))
     samples = audio.load(tmp_path / "a.mkv")[0]
     np.testing.assert_allclose(samples, 9_000 / 32_768, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_whole_file_raises_no_doubt_of_its_length(tmp_path: Path, name: str) -> None:
+    if FORMATS[name] == "sf":
+        soundfile.write(tmp_path / name, tone(4 * RATE_HZ), RATE_HZ, subtype=SUBTYPES.get(name))
+    else:
+        encode(tmp_path / name, tone(4 * 48_000, 48_000), 48_000, FORMATS[name])
+    doubts: list[str] = []
+    audio.probe(tmp_path / name, name, doubts)
+    assert doubts == []
+
+
+def test_a_gap_in_the_time_line_is_said(tmp_path: Path) -> None:
+    """A stream that lost packets: the sound is shorter than its own clock says."""
+    import av
+
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        track = container.add_stream("pcm_s16le", rate=RATE_HZ)
+        track.layout = "mono"
+        for start in (0, 2 * RATE_HZ):  # a second, a second that is missing, a second
+            frame = av.AudioFrame.from_ndarray(np.full((1, RATE_HZ), 900, np.int16), format="s16", layout="mono")
+            frame.sample_rate, frame.pts = RATE_HZ, start
+            container.mux(track.encode(frame))
+        container.mux(track.encode(None))
+    doubts: list[str] = []
+    assert audio.probe(tmp_path / "a.mkv", "a", doubts).num_samples == 2 * RATE_HZ
+    assert any("gaps of 1.00 s" in doubt for doubt in doubts)
+
+
+def test_a_length_that_is_a_little_short_is_said(tmp_path: Path) -> None:
+    """Less than what makes a file truncated, more than 50 ms: it used to pass in silence."""
+    root = tmp_path / "in"
+    root.mkdir()
+    encode(root / "a.mka", tone(8 * RATE_HZ), RATE_HZ, "flac")
+    content = (root / "a.mka").read_bytes()
+    (root / "a.mka").write_bytes(content[: len(content) * 98 // 100])
+    doubts: list[str] = []
+    lost_s = 8 - audio.probe(root / "a.mka", "a", doubts).num_samples / RATE_HZ
+    assert 0.05 < lost_s < 0.4 and doubts == [f"8.00 s are promised, the file holds {8 - lost_s:.2f} s"]
+    report = import_corpus(root, tmp_path / "meta", ImportOptions(executor="serial"))
+    assert report.num_rows == 1 and report.notes == ["1 recording: length_differs, see notes.jsonl"]

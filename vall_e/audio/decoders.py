@@ -220,15 +220,19 @@ def _check_whole(file: soundfile.SoundFile) -> None:
         raise AudioError(RejectReason.TRUNCATED, detail)
 
 
-def av_frames(path: Path) -> Iterator[tuple[np.ndarray, int, int]]:
-    """(float32 [channels, n], rate, channels) of each frame of the first audio stream; rate and channels stay the same.
+def av_frames(path: Path, doubts: list[str] | None = None) -> Iterator[tuple[np.ndarray, int, int]]:
+    """(float32 [channels, n], rate, channels) of each frame of the default track; rate and channels stay the same.
+
+    Args:
+        path: the file.
+        doubts: gets a line where the length is not what the file states, or its time line has a gap, by over LOST_S.
 
     Raises:
         AudioError: UNREADABLE before the first frame, TRUNCATED for what is damaged or missing after it.
     """
     import av
 
-    num_read, end_s, shape = 0, 0.0, None
+    num_read, begin_s, end_s, shape = 0, None, 0.0, None
     try:
         # an absolute path: a name like "pipe:0" or "http:x.m4a" is never taken for a protocol
         options = {"format_whitelist": FFMPEG_DEMUXERS}
@@ -245,9 +249,13 @@ def av_frames(path: Path) -> Iterator[tuple[np.ndarray, int, int]]:
                 for part in to_float.resample(frame):
                     num_read += part.samples
                     yield part.to_ndarray(), *shape
+                begin_s = (frame.time or 0.0) if begin_s is None else begin_s
                 end_s = max(num_read / shape[0], (frame.time or 0.0) + frame.samples / shape[0])
             if shape is not None:
-                _check_duration(end_s, _promised_s(path, container, stream, shape[0]))
+                gap_s = end_s - max(begin_s or 0.0, 0.0) - num_read / shape[0]
+                if doubts is not None and gap_s > LOST_S:
+                    doubts.append(f"its time line has gaps of {gap_s:.2f} s, which are not in the sound")
+                _check_duration(end_s, _promised_s(path, container, stream, shape[0]), doubts)
     except av.FFmpegError as error:
         if num_read:
             raise AudioError(RejectReason.TRUNCATED, f"damaged in the middle ({error.strerror})") from None
@@ -292,12 +300,21 @@ def _decoded(container: Any, stream: Any) -> Iterator[Any]:
         raise junk
 
 
-def _promised_s(path: Path, container: Any, stream: Any, rate_hz: int) -> float | None:
-    """The length that the file itself states, if it does."""
+def _promised_s(path: Path, container: Any, stream: Any, rate_hz: int) -> tuple[float, float] | None:
+    """The length that the file itself states, if it does, as the least and the most that it can mean."""
     if container.format.name == "mp3":
         num_frames = _counted_mp3_frames(path)
         samples_per_frame = 1152 if rate_hz >= 32_000 else 576  # of layer III, which alone has the count
-        return None if num_frames is None else (num_frames - MP3_PADDING_FRAMES) * samples_per_frame / rate_hz
+        if num_frames is None:
+            return None
+        least, most = num_frames - MP3_PADDING_FRAMES, num_frames + 1  # the frame with the count is one more
+        return least * samples_per_frame / rate_hz, most * samples_per_frame / rate_hz
+    stated = _stated_s(container, stream)
+    return None if stated is None else (stated, stated)
+
+
+def _stated_s(container: Any, stream: Any) -> float | None:
+    """The length in a container's header, if it has one that is not guessed."""
     if container.format.name not in DURATION_IS_STATED:
         return None
     if stream.duration:
@@ -325,7 +342,12 @@ def _counted_mp3_frames(path: Path) -> int | None:
     return int.from_bytes(head[place + 8 : place + 12], "big")
 
 
-def _check_duration(found_s: float, promised_s: float | None) -> None:
-    if promised_s is not None and found_s < min(promised_s * (1 - MISSING_SHARE), promised_s - MISSING_S):
-        detail = f"{promised_s:.2f} s are promised, the file holds {found_s:.2f} s"
+def _check_duration(found_s: float, promised_s: tuple[float, float] | None, doubts: list[str] | None) -> None:
+    if promised_s is None:
+        return
+    least_s, most_s = promised_s
+    detail = f"{least_s:.2f} s are promised, the file holds {found_s:.2f} s"
+    if found_s < min(least_s * (1 - MISSING_SHARE), least_s - MISSING_S):
         raise AudioError(RejectReason.TRUNCATED, detail)
+    if doubts is not None and not least_s - LOST_S <= found_s <= most_s + LOST_S:
+        doubts.append(detail)

@@ -39,8 +39,13 @@ def is_inside(root: Path, path: Path) -> bool:
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
 
 
-def probe(path: Path, recording_id: str) -> Recording:
+def probe(path: Path, recording_id: str, doubts: list[str] | None = None) -> Recording:
     """The header of an audio file; where the container holds no true length, the file is decoded once to count.
+
+    Args:
+        path: the file.
+        recording_id: of the Recording that is returned.
+        doubts: gets a line for each thing about the length that does not fit: see `av_frames`.
 
     Raises:
         AudioError: UNREADABLE, EMPTY, TRUNCATED.
@@ -50,7 +55,7 @@ def probe(path: Path, recording_id: str) -> Recording:
             num_samples, rate_hz, num_channels = file.frames, file.samplerate, file.channels
         else:
             num_samples = 0
-            for block, rate_hz, num_channels in av_frames(path):  # noqa: B007 (the last values are those of the stream)
+            for block, rate_hz, num_channels in av_frames(path, doubts):  # noqa: B007 (the last values are those of the stream)
                 num_samples += block.shape[1]
     if num_samples == 0:
         raise AudioError(RejectReason.EMPTY, "no samples")
@@ -135,9 +140,7 @@ def load(path: Path) -> tuple[np.ndarray, int]:
     return np.concatenate(list(blocks(path))), recording.sample_rate_hz
 
 
-def iter_slices(
-    path: Path, slices: Sequence[tuple[int, int]], *, channel: int | None = None
-) -> Iterator[np.ndarray]:
+def iter_slices(path: Path, slices: Sequence[tuple[int, int]], *, channel: int | None = None) -> Iterator[np.ndarray]:
     """Mono float32 audio of each (start, number of samples), in one pass and exact in every format.
 
     `channel` is as in `blocks`.

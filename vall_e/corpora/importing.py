@@ -254,8 +254,10 @@ def _import_one(root: Path, channels: str, found: Recording | Reject) -> stage.O
         if not audio.is_inside(root, path):
             return _rejected(found.id, RejectReason.LINK_OUTSIDE, "a link that leaves the corpus; copy its target")
         identity = audio.identify(path)
-        header = audio.probe(path, found.id)
+        doubts: list[str] = []
+        header = audio.probe(path, found.id, doubts)
         channel, notes = _channel(path, found.id, header.num_channels, channels)
+        notes += tuple(Note(id=found.id, stage=STAGE, note="length_differs", detail=detail) for detail in doubts)
     except ContractError as error:
         return _rejected(found.id, RejectReason.UNSAFE_PATH, str(error))
     except FileNotFoundError:
