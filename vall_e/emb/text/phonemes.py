@@ -13,14 +13,12 @@ from typing import TYPE_CHECKING
 
 from vall_e.emb.text import normalise as texts_
 from vall_e.emb.text.base import Phonemizer, Unspoken, Voices
-from vall_e.emb.text.japanese import Kana
 from vall_e.emb.text.lexicon import load as load_lexicon
 from vall_e.emb.text.registry import G2pOptions, resolve_japanese
-from vall_e.emb.text.spoken import to_spoken
 from vall_e.types import Reject, RejectReason, UsageError
 
 if TYPE_CHECKING:
-    from vall_e.emb.text.japanese import Reader
+    from vall_e.emb.text.japanese import Kana
 
 REMEMBERED = 64  # prepared texts, and parts of Japanese: the policy asks for lost characters and phonemes in turn
 MAX_LISTED = 12  # languages named in a message
@@ -43,7 +41,7 @@ class TextPhonemizer:
         self._prepared = functools.lru_cache(REMEMBERED)(self._prepare)
         self._spoken = functools.lru_cache(REMEMBERED)(lambda part, speaker: voices.read([part], speaker)[0])
         self._lost = functools.lru_cache(REMEMBERED)(self._find_lost)
-        self._kana = functools.cache(lambda: Kana(_load_reader(options.japanese)))
+        self._kana = functools.cache(lambda: _load_kana(options.japanese))
         self._readable: defaultdict[str, set[str]] = defaultdict(set)  # by voice, what was asked for already
 
     def spoken(self, text: str, language: str) -> str:
@@ -54,7 +52,11 @@ class TextPhonemizer:
         text = texts_.normalise(text)
         if self._lexicon is not None:
             text = self._lexicon.replace(text)
-        return to_spoken(text, language) if self._options.normalise else text
+        if not self._options.normalise:
+            return text
+        from vall_e.emb.text.spoken import to_spoken  # with its tables: not for --help
+
+        return to_spoken(text, language)
 
     def supports(self, language: str) -> bool:
         return self._voices.voice(language) is not None
@@ -175,14 +177,14 @@ def _advice(language: str, known: Mapping[str, str]) -> str:
     return f"known: {', '.join(known)}" if few else "it takes a code of ISO 639-1, like 'en' or 'ja'"
 
 
-def _load_reader(choice: str) -> Reader:
+def _load_kana(choice: str) -> Kana:
+    from vall_e.emb.text.japanese import Kana, Pykakasi
+
     if resolve_japanese(choice) == "openjtalk":
         from vall_e.emb.text.openjtalk import OpenJTalk
 
-        return OpenJTalk()
-    from vall_e.emb.text.japanese import Pykakasi
-
-    return Pykakasi()
+        return Kana(OpenJTalk())
+    return Kana(Pykakasi())
 
 
 @dataclass(frozen=True, kw_only=True)
