@@ -15,7 +15,7 @@ SAMPLE_CHARS = 2_000  # of a speaker's texts, in the order of the corpus
 
 
 class Detected(Record, frozen=True, kw_only=True):
-    """A row of languages.jsonl: what a speaker's texts are in. `language` is None where nothing can be told."""
+    """A row of languages.jsonl: what a speaker's texts are in. `language` is None where it can't be detected."""
 
     speaker: str
     language: str | None

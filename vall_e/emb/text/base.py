@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 
@@ -12,6 +12,9 @@ class Unspoken(ValueError):
     def __init__(self, part: str, kind: str, language: str) -> None:
         self.part, self.kind, self.language = part, kind, language
         super().__init__(f"{part.strip()!r} ({kind}) has no sure reading in {language!r}; write it in words")
+
+
+Fail = Callable[[str, str], Unspoken]  # of a part and its kind, in the language at hand
 
 
 class Phonemizer(Protocol):

@@ -7,11 +7,9 @@ Chinese: A Functional Reference Grammar" (1981), 4.2.1, on 二 and 两.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
+from vall_e.emb.text.base import Fail
 from vall_e.emb.text.numerals import cardinal
-
-Fail = Callable[[str, str], Exception]
 
 _NATIVE_ONES = ("", "한", "두", "세", "네", "다섯", "여섯", "일곱", "여덟", "아홉")
 _NATIVE_TENS = ("", "열", "스물", "서른", "마흔", "쉰", "예순", "일흔", "여든", "아흔")
@@ -27,36 +25,26 @@ _SINO_WORDS = """
 """
 _SINO = tuple(_SINO_WORDS.split())
 _HANGUL = "가-힣"
+_COUNTERS = "|".join(sorted((*_NATIVE, *_SINO), key=len, reverse=True))
+_COUNTED_NUMBER = re.compile(
+    r"(?<![0-9.,:/-])([0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?![.,:/0-9-])"
+    rf"(?:\s?({_COUNTERS})([{_HANGUL}]*)|[{_HANGUL}])"
+)
 
 
 def korean(text: str, fail: Fail) -> str:
     """Numbers before a counter in the numerals that it takes: native ones below 100, or those from Chinese."""
-    counters = "|".join(sorted((*_NATIVE, *_SINO), key=len, reverse=True))
 
     def put(found: re.Match[str]) -> str:
         value, counter, rest = int(found.group(1).replace(",", "")), found.group(2), found.group(3)
         if counter is None:
             raise fail(found.group(), "number with a counter that is not known")
-        if counter == "시" and not 1 <= value <= 12:
-            return f"{cardinal(value, 'ko')} {counter}{rest}"
-        if counter in _NATIVE and value < 100:
-            return f"{native(value)} {counter}{rest}"
-        if counter in _NATIVE:
-            return f"{cardinal(value, 'ko')} {counter}{rest}"
         if counter == "월" and value in (6, 10):  # 유월, 시월
             return ("유월" if value == 6 else "시월") + rest
-        return f"{cardinal(value, 'ko')} {counter}{rest}"
+        is_native = counter in _NATIVE and 1 <= value < (13 if counter == "시" else 100)
+        return f"{native(value) if is_native else cardinal(value, 'ko')} {counter}{rest}"
 
-    number = r"(?<![0-9.,:/-])([0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?![.,:/0-9-])"
-    return re.sub(
-        rf"{number}\s?(?:({counters}))([{_HANGUL}]*)|{number}([{_HANGUL}])()", lambda f: _either(f, put, fail), text
-    )
-
-
-def _either(found: re.Match[str], put: Callable[[re.Match[str]], str], fail: Fail) -> str:
-    if found.group(2) is None:
-        raise fail(found.group(), "number with a counter that is not known")
-    return put(found)
+    return _COUNTED_NUMBER.sub(put, text)
 
 
 def native(value: int) -> str:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from vall_e.emb.text.base import Fail
 from vall_e.emb.text.numerals import cardinal, ordinal
 from vall_e.emb.text.spoken_words import Words
-
-Fail = Callable[[str, str], Exception]
 
 _ROMAN = r"(?=[XVI])X{0,3}(?:IX|IV|V?I{0,3})"
 # words before a Roman number that is read as a plain one
@@ -162,30 +161,19 @@ _GERMAN_BEFORE = {
 
 
 def _german(text: str, words: Words, fail: Fail) -> str:
-    months = "|".join(words.months)
-
     def put(found: re.Match[str]) -> str:
-        before, day, month = found.group(1), int(found.group(2)), found.group(3)
-        end = _GERMAN_BEFORE.get((before or "").lower())
-        said = str(ordinal(day, "de"))
-        if end is None:
-            if not month:
-                return found.group()
-            end = "r"  # Montag, 3. Mai: dritter Mai
-        return f"{before + ' ' if before else ''}{said}{end}"
+        before, value = found.group(1), int(found.group(2))
+        if before is None:
+            return f"{ordinal(value, 'de')}r"  # Montag, 3. Mai: dritter Mai
+        return f"{before} {ordinal(value, 'de')}{_GERMAN_BEFORE[before.lower()]}"
 
     before = "|".join(sorted((re.escape(key) for key in _GERMAN_BEFORE), key=len, reverse=True))
-    text = re.sub(rf"(?i:\b({before})\s)?(?<![\w.,])([0-9]{{1,2}})\.(?=\s((?:{months})\b))", put, text)
-    text = re.sub(rf"(?i:\b({before})\s)(?<![\w.,])([0-9]{{1,3}})\.(?=\s([^\W\d_]))", lambda f: put_noun(f, put), text)
+    months = "|".join(words.months)
+    text = re.sub(rf"(?i:\b({before})\s)?(?<![\w.,])([0-9]{{1,2}})\.(?=\s(?:{months})\b)", put, text)
+    text = re.sub(rf"(?i:\b({before})\s)(?<![\w.,])([0-9]{{1,3}})\.(?=\s[^\W\d_])", put, text)
     if found := re.search(r"(?<![\w.,])[0-9]{1,3}\.\s[^\W\d_]+", text):
         raise fail(found.group(), "ordinal number or end of sentence")
     return text
-
-
-def put_noun(found: re.Match[str], put: Callable[[re.Match[str]], str]) -> str:
-    """der 3. Mann: only the article before tells how it ends."""
-    before, day = found.group(1), int(found.group(2))
-    return f"{before} {ordinal(day, 'de')}{_GERMAN_BEFORE[before.lower()]}"
 
 
 def _nordic(text: str, words: Words, fail: Fail, language: str) -> str:

@@ -126,7 +126,7 @@ def iteration_marks(text: str) -> str:
 
 
 def _waves(text: str) -> str:
-    """A wave between two things is から; after hiragana, or where nothing follows, it stretches a vowel and says nothing."""
+    """A wave between two things is から; after hiragana, or where nothing follows, it says nothing."""
 
     def put(found: re.Match[str]) -> str:
         before, after = text[: found.start()][-1:], text[found.end() :][:1]

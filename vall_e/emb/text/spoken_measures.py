@@ -19,9 +19,14 @@ _LARGE = {
     "sv": ("miljoner", "miljarder"),
 }
 _CENTS = frozenset(("en", "de", "fr", "nl"))
-_ONE = {"de": "ein", "es": "un", "nl": "één", "it": "un", "da": "en", "sv": "en"}
-_ONE_POUND = {"fr": "une", "es": "una", "it": "una", "pt": "uma", "de": "ein", "da": "et", "sv": "ett"}
-_WITH_POUNDS = {"pt": {"2": "duas"}, "uk": {}}
+_ONE = {"de": "ein", "es": "un", "nl": "één", "it": "un", "da": "en", "sv": "en", "fr": "un", "pt": "um"}
+_ONE_POUND = {"da": "et", "sv": "ett"}  # neuter
+# currencies whose names are feminine, and the numbers that have a form for that
+_FEMININE = {"fr": "£", "es": "£", "it": "£", "pt": "£", "ru": "¥", "uk": "₴¥"}
+_FEMININE_FORMS = {
+    **{"fr": {"1": "une"}, "es": {"1": "una"}, "it": {"1": "una"}, "pt": {"1": "uma", "2": "duas"}},
+    **{"ru": {"1": "одна", "2": "две"}, "uk": {"1": "одна", "2": "дві"}},
+}
 # sign → CLDR's name of the unit
 _UNIT_OF = {
     "%": "concentr-percent",
@@ -84,11 +89,21 @@ class Measures(Numbers):
         return spaced(f"{head}{self._one(written, sign)} {name}", self.language)
 
     def _one(self, written: str, sign: str) -> str:
-        """The number before a currency: ein Euro, un euro, une livre."""
-        if written == "1" and self.language in _ONE:
-            return _ONE_POUND.get(self.language, _ONE[self.language]) if sign == "£" else _ONE[self.language]
-        if written in _WITH_POUNDS.get(self.language, {}) and sign in "£₴":
-            return _WITH_POUNDS[self.language][written]
+        """The number before a currency: ein Euro, un euro, une livre.
+
+        Raises:
+            Unspoken: it ends in, or holds, a number that has another form before a feminine name.
+        """
+        if sign in _FEMININE.get(self.language, ""):
+            forms = _FEMININE_FORMS[self.language]
+            if written in forms:
+                return forms[written]
+            digits = re.sub("[^0-9]", "", written)
+            agrees = digits[-1] in forms and digits[-2:-1] != "1" and self.language != "it"  # ventuno sterline
+            if self.words.decimal not in written and (agrees or (self.language in ("es", "pt") and len(digits) > 2)):
+                raise self._fail(f"{written} {sign}", "amount of a currency of another gender")
+        elif written == "1":
+            return (_ONE_POUND if sign == "£" else _ONE).get(self.language) or _ONE.get(self.language, self._whole("1"))
         return self._decimal(written)
 
     def units(self, text: str) -> str:

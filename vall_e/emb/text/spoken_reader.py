@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 from vall_e.emb.text import counted, numerals
-from vall_e.emb.text.base import Unspoken
+from vall_e.emb.text.base import Fail, Unspoken
 from vall_e.emb.text.ordinals import read_roman, read_written_ordinals
 from vall_e.emb.text.spoken_dates import Dates
 from vall_e.emb.text.spoken_measures import Measures
@@ -33,7 +33,7 @@ _WITH_INITIALS = frozenset(("en", "de", "fr", "es", "it", "pt", "nl"))
 _MEASURED = re.compile("[′″^]|(?<=[0-9])'(?=[0-9])")
 _LEFT = re.compile("[0-9~〜～∼№℃℉°‰%½⅓¼⅔¾⅕⅛]")
 _SIGNS = re.compile("[0-9~〜～∼№½⅓¼⅔¾⅕⅛$€£¥₹₩₽₺₴₫°℃℉%‰]")
-_COUNTED: dict[str, Callable[[str, Callable[[str, str], Exception]], str]] = {
+_COUNTED: dict[str, Callable[[str, Fail], str]] = {
     "ko": counted.korean,
     "zh": counted.mandarin,
 }
