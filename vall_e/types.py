@@ -18,6 +18,7 @@ AUDIO_EXTENSIONS = frozenset(
     + (".mp3", ".mp2", ".mpga", ".m4a", ".m4b", ".aac", ".mp4", ".mov", ".3gp", ".webm", ".mkv", ".mka", ".wma", ".amr")
 )
 GATE_REASON = "gate:"  # and the name of the gate: a reason beside those of RejectReason
+SAME_TAKE_S = 0.05  # how far two files of one take, a copy or a second microphone, may differ in length
 UNKNOWN_SPEAKER = "unknown"
 
 

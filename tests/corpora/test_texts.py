@@ -340,6 +340,13 @@ def test_a_row_that_names_another_file_is_not_taken(tmp_path: Path) -> None:
     assert isinstance(transcribed(source(tmp_path, "x.wav")), NoTranscript)
 
 
+def test_a_quote_that_is_never_closed_is_named(tmp_path: Path) -> None:
+    """Python's csv module gives up on a cell of 128 KiB, which ended the run."""
+    rows = "".join(f"file{n}.wav,this is what is said\n" for n in range(6_000))
+    (tmp_path / "metadata.csv").write_text('x.wav,"hello there\n' + rows)
+    assert "close its quotes" in unusable(source(tmp_path, "x.wav")).detail
+
+
 def test_two_rows_that_could_be_meant_are_named(tmp_path: Path) -> None:
     (tmp_path / "metadata.csv").write_text("/a/x.wav|hello there\n/b/x.wav|and you\n")
     assert "lines 1 and 2" in unusable(source(tmp_path, "x.wav")).detail

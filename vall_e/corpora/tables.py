@@ -194,9 +194,13 @@ def _cells(lines: list[tuple[int, str]], separator: str) -> list[tuple[int, list
     numbers = [number for number, _ in lines]
     rows = csv.reader(io.StringIO("\n".join(line for _, line in lines)), strict=False)
     out = []
-    for row in rows:
-        number = numbers[min(rows.line_num, len(numbers)) - 1]
-        out.append((number, [_one_line(cell) for cell in row]))
+    try:
+        for row in rows:
+            number = numbers[min(rows.line_num, len(numbers)) - 1]
+            out.append((number, [_one_line(cell) for cell in row]))
+    except csv.Error as error:  # a quote that is never closed
+        line = numbers[min(rows.line_num, len(numbers)) - 1]
+        raise TableError(f"line {line}: {error}; close its quotes, or separate the columns with '|'") from None
     return out
 
 

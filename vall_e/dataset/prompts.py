@@ -11,9 +11,9 @@ import numpy as np
 
 from vall_e.dataset import files
 from vall_e.dataset.index import Index
+from vall_e.types import SAME_TAKE_S
 
 TRIES = 8
-SAME_TAKE_S = 0.05  # how far two files of one take may differ in length
 
 
 class PromptChooser:

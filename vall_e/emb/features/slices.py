@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from vall_e import layout, storage
-from vall_e.types import ContractError, Record, speaker_key
+from vall_e.types import SAME_TAKE_S, ContractError, Record, speaker_key
 
-SAME_TAKE_S = 0.05  # how far two files of one take may differ in length
 MADE_BY = layout.MADE_BY[layout.UTTERANCES]
 
 
