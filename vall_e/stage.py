@@ -174,6 +174,10 @@ class Results:
     def _is_finished_part(self, name: str) -> bool:
         return name in self._done or recording_id_of(name) in self._done
 
+    def _is_written(self, name: str) -> bool:
+        """Whether a kill left the row of an item that it did not finish."""
+        return name in self._partial or (self.done_path is None and name in self._done)
+
     def is_done(self, item_id: str) -> bool:
         return item_id in self._done
 
@@ -207,7 +211,7 @@ class Results:
             for outcome in outcomes:
                 if outcome.finished:
                     new_rejects = [reject for reject in outcome.rejects if reject.id not in self._partial]
-                    new_rows = [row for row in outcome.rows if getattr(row, self.key) not in self._partial]
+                    new_rows = [row for row in outcome.rows if not self._is_written(getattr(row, self.key))]
                     rejects.write(new_rejects)
                     if outcome.notes:
                         self._write_notes(outcome.notes)

@@ -85,7 +85,8 @@ class Recording(Record, frozen=True, kw_only=True):
         id: the path below the input root, extension kept, unless the corpus has ids of its own.
         path: of the audio file, below the corpus root or an audio root.
         member: name inside a tar or parquet row, or None.
-        channel: the one that is read of several, from 0; None: their mean.
+        track: the audio track of a video that is read, from 0; None: its default one.
+        channel: the one that is read of several, from 0; None: all, as one.
         ends_sha256: hash of the file's first and last 64 KiB.
         text: what is said, if the corpus says so.
         text_problem: there is a text, but it can't be used.
@@ -101,6 +102,7 @@ class Recording(Record, frozen=True, kw_only=True):
     sample_rate_hz: int = 0
     num_samples: int = 0
     num_channels: int = 0
+    track: int | None = None
     channel: int | None = None
     size_bytes: int = 0
     modified_ns: int = 0

@@ -12,10 +12,10 @@ import pytest
 import soundfile
 from audio_files import RATE_HZ, encode, nobodys_folder, reason_of, tone
 
-from vall_e import audio
+from vall_e import audio, storage
 from vall_e.corpora.importing import import_corpus
 from vall_e.corpora.registry import ImportOptions
-from vall_e.types import RejectReason
+from vall_e.types import Recording, RejectReason
 
 FORMATS = {
     **{"a.wav": "sf", "adpcm.wav": "sf", "a.w64": "sf", "a.aiff": "sf", "a.caf": "sf", "alac.caf": "sf", "a.au": "sf"},
@@ -263,10 +263,14 @@ def test_chunks_behind_the_audio_of_a_wav_are_no_audio(tmp_path: Path) -> None:
     assert audio.probe(path, "a").num_samples == RATE_HZ
 
 
-def test_the_default_track_of_a_video_is_read(tmp_path: Path) -> None:
+@pytest.fixture
+def two_tracks(tmp_path: Path) -> Path:
+    """A video whose second track is the default one; their samples are 1,000 and 9,000."""
     import av
 
-    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+    path = tmp_path / "two" / "a.mkv"
+    path.parent.mkdir()
+    with av.open(str(path), "w") as container:
         tracks = [container.add_stream("pcm_s16le", rate=RATE_HZ) for _ in range(2)]
         for track in tracks:
             track.layout = "mono"
@@ -277,8 +281,29 @@ def test_the_default_track_of_a_video_is_read(tmp_path: Path) -> None:
             frame.sample_rate, frame.pts = RATE_HZ, 0
             container.mux(track.encode(frame))
             container.mux(track.encode(None))
-    samples = audio.load(tmp_path / "a.mkv")[0]
-    np.testing.assert_allclose(samples, 9_000 / 32_768, atol=1e-4)
+    return path
+
+
+def test_the_default_track_of_a_video_is_read(two_tracks: Path) -> None:
+    np.testing.assert_allclose(audio.load(two_tracks)[0], 9_000 / 32_768, atol=1e-4)
+
+
+@pytest.mark.parametrize(("track", "value"), [(1, 1_000), (2, 9_000)])
+def test_a_track_can_be_asked_for(two_tracks: Path, tmp_path: Path, track: int, value: int) -> None:
+    import_corpus(two_tracks.parent, tmp_path / "meta", ImportOptions(executor="serial", audio_track=track))
+    (row,) = storage.read_rows(tmp_path / "meta" / "recordings.jsonl", Recording)
+    source = audio.locate(two_tracks.parent, row)
+    assert source is not None
+    np.testing.assert_allclose(np.concatenate(list(source.blocks(RATE_HZ, 0.3))), value / 32_768, atol=1e-4)
+    np.testing.assert_allclose(next(source.slices([(10, 500)])), value / 32_768, atol=1e-4)
+
+
+def test_a_track_that_is_not_there_is_a_reject(two_tracks: Path, tmp_path: Path) -> None:
+    soundfile.write(two_tracks.parent / "b.wav", tone(RATE_HZ), RATE_HZ)
+    report = import_corpus(two_tracks.parent, tmp_path / "meta", ImportOptions(executor="serial", audio_track=3))
+    assert report.rejects == {"unreadable": 2}
+    for _, reject in storage.read_json_lines(tmp_path / "meta" / "rejects.jsonl"):
+        assert "track 3 is asked for (--audio-track)" in reject["detail"]
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -292,21 +317,76 @@ def test_a_whole_file_raises_no_doubt_of_its_length(tmp_path: Path, name: str) -
     assert doubts == []
 
 
-def test_a_gap_in_the_time_line_is_said(tmp_path: Path) -> None:
-    """A stream that lost packets: the sound is shorter than its own clock says."""
+def with_gap(path: Path, gap_s: int) -> None:
+    """A stream that lost packets: a second, a gap, a second."""
     import av
 
-    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+    with av.open(str(path), "w") as container:
         track = container.add_stream("pcm_s16le", rate=RATE_HZ)
         track.layout = "mono"
-        for start in (0, 2 * RATE_HZ):  # a second, a second that is missing, a second
+        for start_s in (0, 1 + gap_s):
             frame = av.AudioFrame.from_ndarray(np.full((1, RATE_HZ), 900, np.int16), format="s16", layout="mono")
-            frame.sample_rate, frame.pts = RATE_HZ, start
+            frame.sample_rate, frame.pts = RATE_HZ, start_s * RATE_HZ
             container.mux(track.encode(frame))
         container.mux(track.encode(None))
+
+
+def test_silence_is_put_into_a_gap_of_the_time_line(tmp_path: Path) -> None:
+    """The sound was shorter than its own clock says, and every time of a transcript behind the gap was wrong."""
+    with_gap(tmp_path / "a.mkv", gap_s=2)
     doubts: list[str] = []
-    assert audio.probe(tmp_path / "a.mkv", "a", doubts).num_samples == 2 * RATE_HZ
-    assert any("gaps of 1.00 s" in doubt for doubt in doubts)
+    assert audio.probe(tmp_path / "a.mkv", "a", doubts).num_samples == 4 * RATE_HZ
+    assert doubts == ["its time line has gaps of 2.00 s; silence is put there"]
+    speech, silence = np.full(RATE_HZ, np.float32(900 / 32_768)), np.zeros(2 * RATE_HZ, np.float32)
+    np.testing.assert_allclose(audio.load(tmp_path / "a.mkv")[0], np.concatenate([speech, silence, speech]), atol=1e-6)
+
+
+def test_a_time_line_that_jumps_is_truncated(tmp_path: Path) -> None:
+    with_gap(tmp_path / "a.mkv", gap_s=61)
+    assert reason_of(tmp_path / "a.mkv") == RejectReason.TRUNCATED
+
+
+ID3 = TAGS["ID3v2"][0]
+ID3V1 = TAGS["ID3v1"][1]
+JOINTS = {"ID3v2": ID3, "two ID3v2": ID3 + ID3, "ID3v1": ID3V1, "both": ID3V1 + ID3}
+
+
+@pytest.mark.parametrize("joint", JOINTS)
+@pytest.mark.parametrize("start", ["bare", "ID3v2"])
+def test_joined_mp3_files_are_read_to_the_end(mp3: bytes, tmp_path: Path, joint: str, start: str) -> None:
+    """`cat 1.mp3 2.mp3` was a reject, though every player plays both."""
+    (tmp_path / "1.mp3").write_bytes(mp3)
+    soundfile.write(tmp_path / "2.mp3", tone(2 * RATE_HZ)[::-1], RATE_HZ)
+    both = np.concatenate([audio.load(tmp_path / name)[0] for name in ("1.mp3", "2.mp3")])
+    begin = b"" if start == "bare" else ID3
+    (tmp_path / "a.mp3").write_bytes(begin + mp3 + JOINTS[joint] + (tmp_path / "2.mp3").read_bytes() + ID3V1)
+    doubts: list[str] = []
+    assert audio.probe(tmp_path / "a.mp3", "a", doubts).num_samples == len(both) == 5 * RATE_HZ
+    np.testing.assert_array_equal(audio.load(tmp_path / "a.mp3")[0], both)
+    assert doubts == []
+
+
+def test_joined_mp3_files_of_two_rates_are_refused(mp3: bytes, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "2.mp3", tone(24_000, 24_000), 24_000)
+    (tmp_path / "a.mp3").write_bytes(mp3 + ID3 + (tmp_path / "2.mp3").read_bytes())
+    assert reason_of(tmp_path / "a.mp3") == RejectReason.UNREADABLE
+
+
+def test_a_joined_mp3_whose_second_part_is_cut_is_truncated(mp3: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.mp3").write_bytes(mp3 + ID3 + mp3[: len(mp3) // 2])
+    assert reason_of(tmp_path / "a.mp3") == RejectReason.TRUNCATED
+
+
+@pytest.mark.parametrize("name", ["a.wav", "adpcm.wav", "a.flac", "a.aiff"])
+def test_a_tag_before_other_formats_is_no_sound(originals: dict[str, bytes], tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(originals[name])
+    want = audio.load(tmp_path / name)
+    (tmp_path / name).write_bytes(ID3 + originals[name])
+    found = audio.load(tmp_path / name)
+    np.testing.assert_array_equal(found[0], want[0])
+    assert found[1] == want[1]
+    (tmp_path / name).write_bytes(ID3 + originals[name][: len(originals[name]) // 2])
+    assert reason_of(tmp_path / name) == RejectReason.TRUNCATED
 
 
 def test_a_length_that_is_a_little_short_is_said(tmp_path: Path) -> None:

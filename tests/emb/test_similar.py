@@ -554,7 +554,7 @@ def test_a_link_that_leaves_the_voices_is_refused(corpus: Corpus, tmp_path: Path
     path = corpus.voices / "g/anna/0.wav"
     target = path.rename(tmp_path / "outside.wav")
     path.symlink_to(target)
-    with pytest.raises(ContractError, match="^g/anna/0.wav: a link that leaves"):
+    with pytest.raises(ContractError, match="^g/anna/0.wav: .*a link that leaves"):
         corpus.run(SimilarOptions(executor="serial"))
 
 

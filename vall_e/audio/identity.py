@@ -8,7 +8,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from vall_e.audio.decoders import AudioError
+from vall_e.audio.errors import AudioError
 from vall_e.types import Recording, RejectReason
 
 END_BYTES = 1 << 16

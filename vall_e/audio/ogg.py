@@ -6,10 +6,7 @@ made by joining two recordings is one.
 
 from __future__ import annotations
 
-import io
-import os
 from pathlib import Path
-from typing import IO, Any
 
 BEGIN_OF_STREAM = 2
 HEADER_BYTES = 27
@@ -35,31 +32,3 @@ def links(path: Path) -> list[tuple[int, int]]:
                 in_data = True
             place += HEADER_BYTES + len(lengths) + sum(lengths)
     return list(zip(begins, [*begins[1:], size], strict=True))
-
-
-class Link(io.RawIOBase):
-    """A part of a file, as a file."""
-
-    def __init__(self, file: IO[bytes], begin: int, end: int) -> None:
-        self._file, self._begin, self._size, self._place = file, begin, end - begin, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._size}[whence]
-        self._place = max(0, start + offset)
-        return self._place
-
-    def tell(self) -> int:
-        return self._place
-
-    def readinto(self, buffer: Any) -> int:
-        self._file.seek(self._begin + self._place)
-        data = self._file.read(max(0, min(len(buffer), self._size - self._place)))
-        buffer[: len(data)] = data
-        self._place += len(data)
-        return len(data)

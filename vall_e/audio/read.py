@@ -1,28 +1,26 @@
 """Audio files in: probed, read in pieces as float32, mono where nobody asks for stereo, resampled.
 
-`vall_e.audio.decoders` reads them, by libsndfile or PyAV. Nothing here holds a whole long file, except `load`, which
-says so; `mapped` keeps one on disk.
+`sndfile` reads them, or `ffmpeg`. Nothing here holds a whole long file, except `load`, which says so; `source.mapped`
+keeps one on disk.
 """
 
 from __future__ import annotations
 
 import contextlib
-import math
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 import numpy as np
 
-from vall_e.audio.decoders import AudioError as AudioError
-from vall_e.audio.decoders import av_frames, open_soundfile
+from vall_e.audio import downmix, ffmpeg
+from vall_e.audio.errors import AudioError
+from vall_e.audio.sndfile import open_soundfile
 from vall_e.types import Recording, RejectReason, UsageError, has_audio_extension
 
 BLOCK_SAMPLES = 1 << 18
-MAP_BLOCK_S = 5.0
 CANCELLED_SHARE = 0.25  # of the louder channel's level (-12 dB), below which the mean has lost the voice
 SILENCE_PEAK = 1e-4  # -80 dBFS: dither of a 16-bit file stays below
 WRITABLE_EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".au", ".caf", ".w64")
@@ -39,24 +37,26 @@ def is_inside(root: Path, path: Path) -> bool:
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
 
 
-def probe(path: Path, recording_id: str, doubts: list[str] | None = None) -> Recording:
+def probe(path: Path, recording_id: str, doubts: list[str] | None = None, *, track: int | None = None) -> Recording:
     """The header of an audio file; where the container holds no true length, the file is decoded once to count.
 
     Args:
         path: the file.
         recording_id: of the Recording that is returned.
-        doubts: gets a line for each thing about the length that does not fit: see `av_frames`.
+        doubts: gets a line for each thing about the length that does not fit: see `ffmpeg.frames`.
+        track: the audio track of a video, from 0; None: its default one.
 
     Raises:
         AudioError: UNREADABLE, EMPTY, TRUNCATED.
     """
-    with open_soundfile(path) as file:
+    with _open(path, track) as file:
         if file is not None:
             num_samples, rate_hz, num_channels = file.frames, file.samplerate, file.channels
         else:
-            num_samples = 0
-            for block, rate_hz, num_channels in av_frames(path, doubts):  # noqa: B007 (the last values are those of the stream)
-                num_samples += block.shape[1]
+            num_samples, rate_hz, num_channels = 0, 0, 0
+            for frame in ffmpeg.frames(path, track, doubts):
+                num_samples += frame.samples.shape[1]
+                rate_hz, num_channels = frame.rate_hz, len(frame.samples)
     if num_samples == 0:
         raise AudioError(RejectReason.EMPTY, "no samples")
     return Recording(
@@ -65,11 +65,28 @@ def probe(path: Path, recording_id: str, doubts: list[str] | None = None) -> Rec
         sample_rate_hz=rate_hz,
         num_samples=num_samples,
         num_channels=num_channels,
+        track=track,
     )
 
 
+@dataclass(frozen=True)
+class Choice:
+    """Which part of a file's sound is read.
+
+    Attributes:
+        track: the audio track of a video, from 0; None: its default one.
+        channel: of several, from 0; None: all, as one (see `downmix.to_mono`).
+    """
+
+    track: int | None = None
+    channel: int | None = None
+
+
+WHOLE = Choice()
+
+
 def blocks(
-    path: Path, block_samples: int = BLOCK_SAMPLES, *, keep_stereo: bool = False, channel: int | None = None
+    path: Path, block_samples: int = BLOCK_SAMPLES, *, keep_stereo: bool = False, choice: Choice = WHOLE
 ) -> Iterator[np.ndarray]:
     """Mono float32 [n] pieces at the file's own rate, in order, none empty, at most `block_samples` long.
 
@@ -77,24 +94,36 @@ def blocks(
         path: the file.
         block_samples: the longest piece.
         keep_stereo: pieces of a file of two channels are [2,n].
-        channel: the one that is read, from 0; None: the mean of all.
+        choice: what is read of the file.
 
     Raises:
         AudioError: UNREADABLE, EMPTY, TRUNCATED, NON_FINITE.
     """
-    for channels in _raw_blocks(path, block_samples):
-        if channel is not None:
-            channels = channels[min(channel, len(channels) - 1)][None]
-        block = np.ascontiguousarray(channels) if keep_stereo and len(channels) == 2 else _downmix(channels)
+    for channels, names in _raw_blocks(path, block_samples, choice.track):
+        if choice.channel is not None:
+            channels = channels[min(choice.channel, len(channels) - 1)][None]
+        stereo = keep_stereo and len(channels) == 2
+        block = np.ascontiguousarray(channels) if stereo else downmix.to_mono(channels, names)
         if not np.isfinite(block).all():
             raise AudioError(RejectReason.NON_FINITE, "NaN or infinity among the samples")
         yield block
 
 
-def _raw_blocks(path: Path, block_samples: int) -> Iterator[np.ndarray]:
-    """Float32 [C,n] pieces."""
+@contextlib.contextmanager
+def _open(path: Path, track: int | None) -> Iterator[Any]:
+    """As `open_soundfile`, for one track."""
     with open_soundfile(path) as file:
+        if file is not None and track:
+            detail = f"it has one audio track, track {track + 1} is asked for (--audio-track)"
+            raise AudioError(RejectReason.UNREADABLE, detail)
+        yield file
+
+
+def _raw_blocks(path: Path, block_samples: int, track: int | None) -> Iterator[tuple[np.ndarray, tuple[str, ...]]]:
+    """Float32 [C,n] pieces, and the names of the channels."""
+    with _open(path, track) as file:
         if file is not None:
+            names = ffmpeg.channel_names(path, file.channels) if file.channels > 2 else ()
             num_read = 0
             while num_read < file.frames:
                 block = file.read(block_samples, dtype="float32", always_2d=True)
@@ -102,32 +131,36 @@ def _raw_blocks(path: Path, block_samples: int) -> Iterator[np.ndarray]:
                     detail = f"the header promises {file.frames} samples, the file holds {num_read}"
                     raise AudioError(RejectReason.TRUNCATED, detail)
                 num_read += len(block)
-                yield block.T
+                yield block.T, names
             return
-    for frame, _, _ in av_frames(path):
-        for start in range(0, frame.shape[1], block_samples):
-            yield frame[:, start : start + block_samples]
+    for frame in ffmpeg.frames(path, track):
+        for start in range(0, frame.samples.shape[1], block_samples):
+            yield frame.samples[:, start : start + block_samples], frame.names
 
 
-def _downmix(channels: np.ndarray) -> np.ndarray:
-    """[C,n] → [n], the mean of the channels."""
-    return np.ascontiguousarray(channels[0] if len(channels) == 1 else channels.mean(axis=0, dtype=np.float32))
+@dataclass(frozen=True)
+class Channels:
+    """What the channels of a file are, from its first seconds.
 
-
-def cancelling(path: Path) -> int | None:
-    """The louder channel of a file whose channels cancel each other in their mean, from its first seconds; else None.
-
-    One side of a recording is at times the other turned over (R = -0.98 L): the mean is then nearly silent.
-
-    Raises:
-        AudioError: as `blocks`.
+    Attributes:
+        is_surround: whether they are those of surround sound, by their names.
+        louder: the louder one, where they cancel each other in what `downmix.to_mono` makes of them; else None.
+            One side of a recording is at times the other turned over (R = -0.98 L).
     """
-    channels = next(_raw_blocks(path, BLOCK_SAMPLES), None)
-    if channels is None or len(channels) < 2:
-        return None
-    loudness = np.sqrt(np.mean(np.square(channels, dtype=np.float64), axis=1))
-    mean = np.sqrt(np.mean(np.square(channels.mean(axis=0), dtype=np.float64)))
-    return int(np.argmax(loudness)) if mean < CANCELLED_SHARE * loudness.max() else None
+
+    is_surround: bool
+    louder: int | None
+
+
+def channels(path: Path, track: int | None = None) -> Channels:
+    """Raises AudioError: as `blocks`."""
+    block, names = next(_raw_blocks(path, BLOCK_SAMPLES, track), (np.zeros((0, 0), np.float32), ()))
+    if len(block) < 2:
+        return Channels(False, None)
+    loudness = np.sqrt(np.mean(np.square(block, dtype=np.float64), axis=1))
+    mixed = np.sqrt(np.mean(np.square(downmix.to_mono(block, names), dtype=np.float64)))
+    louder = int(np.argmax(loudness)) if mixed < CANCELLED_SHARE * loudness.max() else None
+    return Channels(downmix.has_gains(names), louder)
 
 
 def load(path: Path) -> tuple[np.ndarray, int]:
@@ -140,10 +173,10 @@ def load(path: Path) -> tuple[np.ndarray, int]:
     return np.concatenate(list(blocks(path))), recording.sample_rate_hz
 
 
-def iter_slices(path: Path, slices: Sequence[tuple[int, int]], *, channel: int | None = None) -> Iterator[np.ndarray]:
+def iter_slices(path: Path, slices: Sequence[tuple[int, int]], *, choice: Choice = WHOLE) -> Iterator[np.ndarray]:
     """Mono float32 audio of each (start, number of samples), in one pass and exact in every format.
 
-    `channel` is as in `blocks`.
+    `choice` is as in `blocks`.
 
     Seeking in compressed formats lands near, not at, the sample, so the file is decoded from its start instead. Memory
     holds one slice and one block.
@@ -154,7 +187,7 @@ def iter_slices(path: Path, slices: Sequence[tuple[int, int]], *, channel: int |
     """
     if any(late < early for (early, _), (late, _) in zip(slices, slices[1:], strict=False)):
         raise ValueError("slices are not sorted by start")
-    pieces = blocks(path, channel=channel)
+    pieces = blocks(path, choice=choice)
     buffer, offset = np.zeros(0, np.float32), 0
     for start, num in slices:
         gathered, have = [buffer], offset + len(buffer)
@@ -225,68 +258,3 @@ def write(path: Path, audio: np.ndarray, sample_rate_hz: int) -> None:
                 file.write(np.clip(audio[..., start : start + BLOCK_SAMPLES], -1.0, 1.0).T)
     except soundfile.LibsndfileError as error:
         raise UsageError(f"{path}: {sample_rate_hz} Hz can't be written ({error.error_string})") from None
-
-
-@dataclass(frozen=True)
-class Source:
-    """A recording and where its file is: what a recogniser gets. `path` is trusted, `recording.id` names it."""
-
-    recording: Recording
-    path: Path
-
-    def blocks(self, rate_hz: int, block_s: float, *, keep_stereo: bool = False) -> Iterator[np.ndarray]:
-        """Mono float32 pieces at `rate_hz`, about `block_s` long, gapless: together as long as the recording.
-
-        With `keep_stereo` those of a file of two channels are [2,n].
-
-        Raises:
-            AudioError: as `blocks`.
-        """
-        own_hz = self.recording.sample_rate_hz
-        channel = self.recording.channel
-        pieces = blocks(self.path, max(1, round(block_s * own_hz)), keep_stereo=keep_stereo, channel=channel)
-        if own_hz == rate_hz:
-            yield from pieces
-            return
-        import soxr
-
-        num_channels = 2 if keep_stereo and self.recording.num_channels == 2 and channel is None else 1
-        stream = soxr.ResampleStream(own_hz, rate_hz, num_channels, dtype="float32", quality="HQ")
-        for piece in pieces:
-            out = stream.resample_chunk(piece.T)  # soxr's own axes are [n,C]
-            if len(out):
-                yield out.T
-        out = stream.resample_chunk(np.zeros((0, 2) if num_channels == 2 else 0, np.float32), last=True)
-        if len(out):
-            yield out.T
-
-
-@contextlib.contextmanager
-def mapped(path: Path, rate_hz: int, folder: Path, *, keep_stereo: bool = False) -> Iterator[np.ndarray]:
-    """Float32 [n] of a file of any length, resampled to `rate_hz`, for as long as the `with` lasts.
-
-    The samples lie in a file in `folder` that has no name and that the kernel removes however the process ends; mapped
-    into memory, they are read where they are looked at. With `keep_stereo` those of a file of two channels are [2,n].
-
-    Raises:
-        AudioError: as `blocks`, or EMPTY. OSError: `folder` can't be written to, or its disk is full.
-    """
-    recording = probe(path, path.name)
-    shape: tuple[int, ...] = (resampled_length(recording.num_samples, recording.sample_rate_hz, rate_hz),)
-    shape += (2,) if keep_stereo and recording.num_channels == 2 else ()
-    pieces = Source(recording, path).blocks(rate_hz, MAP_BLOCK_S, keep_stereo=keep_stereo)
-    with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
-        _write_all(file, (np.ascontiguousarray(piece.T) for piece in pieces), folder)
-        file.truncate(4 * math.prod(shape))  # as `resample` rounds
-        yield np.asarray(np.memmap(file, np.float32, "r+", shape=shape)).T
-
-
-def _write_all(file: IO[bytes], pieces: Iterator[np.ndarray], folder: Path) -> None:
-    for piece in pieces:
-        left = piece.data.cast("B")
-        try:
-            while left:
-                left = left[file.write(left) :]
-        except OSError as error:
-            error.filename = str(folder)  # the file has no name of its own
-            raise

@@ -25,6 +25,7 @@ from vall_e.executor import make_executor
 from vall_e.types import (
     ContractError,
     Note,
+    Problem,
     Recording,
     Reject,
     RejectReason,
@@ -36,7 +37,10 @@ from vall_e.types import (
 
 STAGE = "import"
 LIBRARIES = ("soundfile", "soxr", "av")
-FROM_HEADER = ("sample_rate_hz", "num_samples", "num_channels", "channel", "size_bytes", "modified_ns", "ends_sha256")
+FROM_HEADER = (
+    *("sample_rate_hz", "num_samples", "num_channels", "track", "channel"),
+    *("size_bytes", "modified_ns", "ends_sha256"),
+)
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ def import_corpus(root: Path, metadata: Path, options: ImportOptions) -> stage.S
             _write_head(metadata, root, options)
 
         drafts = _drafts(corpus, root, metadata, changes, results, report, everything=options.overwrite)
-        make_worker = functools.partial(_make_worker, root, options.channels)
+        make_worker = functools.partial(_make_worker, root, options)
         stage.run_stage(results, drafts, make_worker, _Ordered(executor), report, start=start)
         if not report.num_rows and not report.rejects:
             nothing = f"none of its {report.num_ignored} files is audio by its extension"
@@ -139,12 +143,12 @@ def _drafts(
     seen = np.zeros(len(known), bool)
     for number, found in enumerate(corpus.recordings(root)):
         report.num_items += 1
-        place = known.find(found.id)
-        if place >= 0 and isinstance(found, Recording) and not everything:
+        places = _places(known, found.id) if isinstance(found, Recording) and not everything else []
+        if places:
             report.num_resumed += 1
-            seen[place] = True
-            if not _is_current(found, known.place(place).read(Recording), root):
-                changes.changed.append(found.id)
+            seen[places] = True
+            rows = [known.place(place).read(Recording) for place in places]
+            changes.changed += [row.id for row in rows if not _is_current(found, row, root)]
         elif everything or not results.is_done(found.id):
             yield Draft(number, found)
         else:
@@ -155,6 +159,40 @@ def _drafts(
         changes.gone += [_name(known, int(number)) for number in np.flatnonzero(~seen)]
 
 
+def _places(known: storage.RowIndex, recording_id: str) -> list[int]:
+    """Where the rows of a recording stand: one, or one of each channel (`--channels split`); none unless all do."""
+    place = known.find(recording_id)
+    if place >= 0:
+        return [place]
+    first = known.find(side_id(recording_id, 0))
+    if first < 0:
+        return []
+    num_channels = known.place(first).read(Recording).num_channels
+    places = [known.find(side_id(recording_id, channel)) for channel in range(num_channels)]
+    return [] if min(places) < 0 else places
+
+
+def side_id(recording_id: str, channel: int) -> str:
+    """The id of one channel of a recording, counted from 0, where each is a recording of its own."""
+    return f"{recording_id}-channel{channel + 1}"
+
+
+def _side(found: Recording, channel: int) -> Recording:
+    """One channel of what the corpus lists: another speaker, and none of the text, which is of all channels."""
+    problem = found.text_problem
+    if problem is None and (found.text or found.segments):
+        detail = "the text is of all channels, and --channels split takes each for a speaker of its own"
+        problem = Problem(reason=RejectReason.NO_TEXT, detail=detail)
+    return msgspec.structs.replace(
+        found,
+        id=side_id(found.id, channel),
+        speaker=f"{found.speaker}-channel{channel + 1}",
+        text=None,
+        segments=(),
+        text_problem=problem,
+    )
+
+
 def _name(index: storage.RowIndex, number: int) -> str:
     return str(index.place(number).read(dict)["id"])
 
@@ -162,6 +200,9 @@ def _name(index: storage.RowIndex, number: int) -> str:
 def _is_current(found: Recording, row: Recording, root: Path) -> bool:
     """Whether a row still says what the corpus says, of the file that is there now."""
     imported = {name: getattr(row, name) for name in FROM_HEADER}
+    if row.id != found.id:
+        assert row.channel is not None, "a side of a recording is one channel"
+        found = _side(found, row.channel)
     if msgspec.structs.replace(found, **imported) != row:
         return False
     try:
@@ -234,15 +275,15 @@ def _write_head(metadata: Path, root: Path, options: ImportOptions) -> None:
     storage.write_json(path, head, metadata)
 
 
-def _make_worker(root: Path, channels: str) -> Callable[[stage.Bunch], list[stage.Outcome]]:
-    return functools.partial(_import_bunch, root, channels)
+def _make_worker(root: Path, options: ImportOptions) -> Callable[[stage.Bunch], list[stage.Outcome]]:
+    return functools.partial(_import_bunch, root, options)
 
 
-def _import_bunch(root: Path, channels: str, bunch: stage.Bunch) -> list[stage.Outcome]:
-    return [_import_one(root, channels, draft.found) for draft in bunch.items]
+def _import_bunch(root: Path, options: ImportOptions, bunch: stage.Bunch) -> list[stage.Outcome]:
+    return [_import_one(root, options, draft.found) for draft in bunch.items]
 
 
-def _import_one(root: Path, channels: str, found: Recording | Reject) -> stage.Outcome:
+def _import_one(root: Path, options: ImportOptions, found: Recording | Reject) -> stage.Outcome:
     """Fills in what the file itself says, or a reject."""
     if isinstance(found, Reject):
         return stage.Outcome(item_id=found.id, rejects=(found,))
@@ -255,8 +296,9 @@ def _import_one(root: Path, channels: str, found: Recording | Reject) -> stage.O
             return _rejected(found.id, RejectReason.LINK_OUTSIDE, "a link that leaves the corpus; copy its target")
         identity = audio.identify(path)
         doubts: list[str] = []
-        header = audio.probe(path, found.id, doubts)
-        channel, notes = _channel(path, found.id, header.num_channels, channels)
+        track = None if options.audio_track is None else options.audio_track - 1
+        header = audio.probe(path, found.id, doubts, track=track)
+        channel, notes = _channel(path, found.id, header, options.channels)
         notes += tuple(Note(id=found.id, stage=STAGE, note="length_differs", detail=detail) for detail in doubts)
     except ContractError as error:
         return _rejected(found.id, RejectReason.UNSAFE_PATH, str(error))
@@ -271,25 +313,34 @@ def _import_one(root: Path, channels: str, found: Recording | Reject) -> stage.O
         sample_rate_hz=header.sample_rate_hz,
         num_samples=header.num_samples,
         num_channels=header.num_channels,
+        track=header.track,
         channel=channel,
         size_bytes=identity.size_bytes,
         modified_ns=identity.modified_ns,
         ends_sha256=identity.ends_sha256,
     )
-    return stage.Outcome(item_id=found.id, rows=(row,), notes=notes)
+    rows: tuple[Recording, ...] = (row,)
+    if options.channels == "split" and header.num_channels > 1:
+        sides = range(header.num_channels)
+        rows = tuple(msgspec.structs.replace(_side(row, side), channel=side) for side in sides)
+    return stage.Outcome(item_id=found.id, rows=rows, notes=notes)
 
 
-def _channel(path: Path, item_id: str, num_channels: int, channels: str) -> tuple[int | None, tuple[Note, ...]]:
-    """Which channel is read, None for the mean of all, and what is to be said of it."""
-    if num_channels < 2:
+def _channel(path: Path, item_id: str, header: Recording, channels: str) -> tuple[int | None, tuple[Note, ...]]:
+    """Which channel is read, None for all as one, and what is to be said of it."""
+    if header.num_channels < 2 or channels == "split":
         return None, ()
     if channels != "mix":
         return int(channels == "right"), ()
-    louder = audio.cancelling(path)
-    if louder is None:
-        return None, ()
-    detail = f"the mean of the {num_channels} channels is nearly silent; channel {louder + 1} is read instead"
-    return louder, (Note(id=item_id, stage=STAGE, note="channels_cancel", detail=detail),)
+    found = audio.channels(path, header.track)
+    if found.louder is not None:
+        number = found.louder + 1
+        detail = f"as one the {header.num_channels} channels are nearly silent; channel {number} is read instead"
+        return found.louder, (Note(id=item_id, stage=STAGE, note="channels_cancel", detail=detail),)
+    if header.num_channels > 2 and not found.is_surround:
+        detail = f"the mean of its {header.num_channels} channels is read: no surround sound, as far as the file says"
+        return None, (Note(id=item_id, stage=STAGE, note="channels_averaged", detail=detail),)
+    return None, ()
 
 
 def _bad_id(name: str) -> str | None:

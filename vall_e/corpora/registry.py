@@ -19,10 +19,11 @@ class ImportOptions:
     corpus: str = config.option("folder", f"kind of corpus: {', '.join(CORPORA)}, or that of an installed package")
     channels: str = config.option(
         "mix",
-        "what is read of a file of several channels: their mean (of channels that cancel each other the louder one), "
-        "or one side",
-        choices=("mix", "left", "right"),
+        "what is read of a file of several channels: all as one (of channels that cancel each other the louder one), "
+        "one side, or split: each side a recording and a speaker of its own",
+        choices=("mix", "left", "right", "split"),
     )
+    audio_track: int | None = config.option(None, "videos: the audio track, from 1 (default: the file's default one)")
     text_column: int | None = config.option(None, "tables: the column of the text, from 1 (default: from the content)")
     speaker_column: int | None = config.option(None, "tables: the column of the speaker, from 1 (default: likewise)")
     executor: str = config.option("local", "where workers run", choices=EXECUTORS)
@@ -32,6 +33,8 @@ class ImportOptions:
 
     def __post_init__(self) -> None:
         CORPORA.check(self.corpus)
+        if self.audio_track is not None and self.audio_track < 1:
+            raise ValueError(f"audio_track: {self.audio_track}, tracks count from 1")
 
     @property
     def result_options(self) -> dict[str, object]:
@@ -39,7 +42,7 @@ class ImportOptions:
         return {name: getattr(self, name) for name in RESULT_OPTIONS}
 
 
-RESULT_OPTIONS = ("channels", "text_column", "speaker_column")
+RESULT_OPTIONS = ("channels", "audio_track", "text_column", "speaker_column")
 
 
 def load_corpus(options: ImportOptions) -> Corpus:

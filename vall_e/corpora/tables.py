@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import functools
 import io
 import os
 import re
@@ -75,16 +76,21 @@ class Table:
     path: Path
     rows: list[Row]
     exact: dict[str, int] = field(default_factory=dict)
-    by_stem: dict[str, list[int]] = field(default_factory=dict)
-    _forms: list[str] = field(default_factory=list)  # the names as they are compared last: no extension, no case
 
     def __post_init__(self) -> None:
         for number, row in enumerate(self.rows):
-            key = path_form(row.name)
-            form = _without_extension(key).casefold()
-            self.exact.setdefault(key, number)
-            self.by_stem.setdefault(form.rpartition("/")[2], []).append(number)
-            self._forms.append(form)
+            self.exact.setdefault(path_form(row.name), number)
+
+    @functools.cached_property
+    def by_end(self) -> dict[str, list[int]]:
+        """Rows by what their names end in, from each folder on; without extension and case. Few tables need it."""
+        ends: dict[str, list[int]] = {}
+        for number, row in enumerate(self.rows):
+            end = _without_extension(path_form(row.name)).casefold()
+            while end:
+                ends.setdefault(end, []).append(number)
+                end = end.partition("/")[2]
+        return ends
 
     def find(self, relative: str) -> int | None:
         """The number of the row of a recording, or None.
@@ -100,19 +106,14 @@ class Table:
             if name in self.exact:
                 return self.exact[name]
         forms = {_without_extension(form).casefold() for form in _variants(key)}
-        alike = self.by_stem.get(_stem(key).casefold(), ())
-        fitting = [number for number in alike if self._fits(number, forms) and not self._is_taken(number)]
+        alike = sorted({number for form in forms for number in self.by_end.get(form, ())})
+        fitting = [number for number in alike if not self._is_taken(number)]
         if not fitting:
             return None
         if len({self.rows[number].text for number in fitting}) > 1:
             lines = " and ".join(str(self.rows[number].line) for number in fitting[:2])
             raise TableError(f"lines {lines} could both be meant by {relative}; name it by its path")
         return fitting[0]
-
-    def _fits(self, number: int, forms: set[str]) -> bool:
-        """Whether a row names a recording in another case or with another extension, or behind a longer path."""
-        own = self._forms[number]
-        return own in forms or any(own.endswith("/" + form) for form in forms)
 
     def _is_taken(self, number: int) -> bool:
         """Whether the file that a row names is there, so that the row is that file's."""
@@ -334,10 +335,6 @@ def _variants(key: str) -> list[str]:
 
 def _without_extension(name: str) -> str:
     return name[: name.rindex(".")] if has_audio_extension(name) else name
-
-
-def _stem(key: str) -> str:
-    return _without_extension(key.rpartition("/")[2])
 
 
 def _one_line(text: str) -> str:

@@ -315,22 +315,21 @@ def _extract(extractor: FeatureExtractor, dataset: Path, root: Path | None, item
 def _read_audio(root: Path, item: RecordingSlices) -> Iterator[tuple[np.ndarray, int]]:
     assert item.place is not None, "recordings that are not there were left out"
     recording = item.place.read(Recording)
-    path = safe_path(root, recording.path)
     piece = item.slices[0]
     try:
-        if not audio.is_inside(root, path):
-            raise ContractError(f"{item.id}: a link that leaves {root}")
-        audio.require_same(path, recording)
+        source = audio.locate(root, recording)
+        if source is None:
+            raise ContractError(f"{item.id}: {recording.path}: no such file; {_STALE}")
         rate_hz = recording.sample_rate_hz
         spans = [(piece.start_samples, piece.num_samples) for piece in item.slices]
-        pieces = audio.iter_slices(path, spans, channel=recording.channel)
+        pieces = source.slices(spans)
         for piece in item.slices:
             if piece.sample_rate_hz != rate_hz:
-                what = f"{path} has {rate_hz} Hz, the dataset says {piece.sample_rate_hz}"
+                what = f"{recording.path} has {rate_hz} Hz, the dataset says {piece.sample_rate_hz}"
                 raise ContractError(f"{piece.id}: {what}; {_STALE}")
             yield next(pieces), rate_hz
     except (audio.AudioError, OSError) as error:
-        raise ContractError(f"{piece.id}: {path}: {error}; {_STALE}") from None
+        raise ContractError(f"{piece.id}: {recording.path}: {error}; {_STALE}") from None
 
 
 _STALE = "the audio is not what the dataset was made of: give the right --input-audio or run all stages with --update"

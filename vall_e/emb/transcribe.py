@@ -21,7 +21,7 @@ from vall_e.emb.asr.given import GivenText
 from vall_e.emb.asr.registry import AUTO, RecogniserOptions, load_recognisers
 from vall_e.executor import EXECUTORS, make_executor
 from vall_e.languages import is_known
-from vall_e.types import ContractError, NoTranscript, Recording, Reject, RejectReason, Transcript, safe_path
+from vall_e.types import NoTranscript, Recording, Reject, Transcript
 
 STAGE = "transcribe"
 LIBRARIES = (
@@ -60,19 +60,13 @@ class Worker:
 
     def _transcribe(self, recording: Recording) -> stage.Outcome:
         try:
-            path = safe_path(self.root, recording.path)
-        except ContractError as error:
-            return _rejected(recording.id, RejectReason.UNSAFE_PATH, str(error))
-        if not path.is_file():
-            return stage.Outcome(item_id=recording.id, finished=False)  # gone, or on a disk that is not mounted
-        if not audio.is_inside(self.root, path):
-            return _rejected(recording.id, RejectReason.LINK_OUTSIDE, "leaves the input folder")
-        try:
-            audio.require_same(path, recording)
-            check_sound(path, recording.channel)
+            source = audio.locate(self.root, recording)
+            if source is None:
+                return stage.Outcome(item_id=recording.id, finished=False)
+            source.require_sound()
         except audio.AudioError as error:
             return _rejected(recording.id, error.reason, error.detail)
-        result = self._ask(audio.Source(recording, path))
+        result = self._ask(source)
         if isinstance(result, NoTranscript):
             return _rejected(recording.id, result.reason, result.detail, recording.duration_s)
         return stage.Outcome(item_id=recording.id, rows=(result,), audio_s=recording.duration_s)
@@ -96,20 +90,7 @@ class Worker:
         return NoTranscript(reason=failures[-1].reason, detail="; ".join(each.detail for each in failures))
 
 
-def check_sound(path: Path, channel: int | None = None) -> None:
-    """Reads the file once, in pieces; `channel` is that of its Recording.
-
-    Raises:
-        AudioError: SILENT, or as `audio.blocks`.
-    """
-    silent = True
-    for block in audio.blocks(path, channel=channel):
-        silent = silent and audio.is_silent(block)
-    if silent:
-        raise audio.AudioError(RejectReason.SILENT, "no sample above -80 dBFS")
-
-
-def _rejected(item_id: str, reason: RejectReason, detail: str, audio_s: float = 0.0) -> stage.Outcome:
+def _rejected(item_id: str, reason: str, detail: str, audio_s: float = 0.0) -> stage.Outcome:
     reject = Reject(id=item_id, stage=STAGE, reason=reason, detail=detail)
     return stage.Outcome(item_id=item_id, rejects=(reject,), audio_s=audio_s)
 

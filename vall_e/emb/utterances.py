@@ -149,21 +149,15 @@ class Worker:
     def _prepare(self, draft: Draft, transcript: Transcript, waiting: list[Cut]) -> stage.Outcome | None:
         """Adds the recording's slices to `waiting`, encoding whenever enough wait; an outcome if there can be none."""
         recording = draft.recording
-        try:
-            path = safe_path(self.root, recording.path)
-        except ContractError as error:
-            return _rejected(recording.id, RejectReason.UNSAFE_PATH, str(error))
-        if not path.is_file():
-            return stage.Outcome(item_id=recording.id, finished=False)  # gone, or on a disk that is not mounted
-        if not audio.is_inside(self.root, path):
-            return _rejected(recording.id, RejectReason.LINK_OUTSIDE, "leaves the input folder")
         before = len(waiting)
         try:
-            audio.require_same(path, recording)
+            source = audio.locate(self.root, recording)
+            if source is None:
+                return stage.Outcome(item_id=recording.id, finished=False)
             limits = Limits(mode=self.options.slice, max_duration_s=self.options.max_duration_s, check=self._check)
             slices, rejects = plan_slices(recording, transcript, limits)
             draft.rejects += rejects
-            for cut in self._cuts(path, draft, slices):
+            for cut in self._cuts(source, draft, slices):
                 waiting.append(cut)
                 if sum(each.slice.num_samples / each.rate_hz for each in waiting) >= stage.BUNCH_S:
                     self._encode(waiting)
@@ -183,7 +177,7 @@ class Worker:
                 return reject
         return None
 
-    def _cuts(self, path: Path, draft: Draft, slices: Sequence[Slice]) -> Iterator[Cut]:
+    def _cuts(self, source: audio.Source, draft: Draft, slices: Sequence[Slice]) -> Iterator[Cut]:
         """The slices that have phonemes and sound, in order; the audio is read in one pass."""
         spoken: list[tuple[Slice, Reading]] = []
         for cut in slices:
@@ -193,7 +187,7 @@ class Worker:
             else:
                 spoken.append((cut, reading))
         spans = [(cut.start_samples, cut.num_samples) for cut, _ in spoken]
-        pieces = audio.iter_slices(path, spans, channel=draft.recording.channel)
+        pieces = source.slices(spans)
         for (cut, reading), samples in zip(spoken, pieces, strict=True):
             if audio.is_silent(samples):
                 detail = "no sample above -80 dBFS"
