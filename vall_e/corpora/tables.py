@@ -78,15 +78,16 @@ class Table:
     exact: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for number, row in enumerate(self.rows):
-            self.exact.setdefault(path_form(row.name), number)
+        self._names = [path_form(row.name) for row in self.rows]
+        for number, name in enumerate(self._names):
+            self.exact.setdefault(name, number)
 
     @functools.cached_property
     def by_end(self) -> dict[str, list[int]]:
         """Rows by what their names end in, from each folder on; without extension and case. Few tables need it."""
         ends: dict[str, list[int]] = {}
-        for number, row in enumerate(self.rows):
-            end = _without_extension(path_form(row.name)).casefold()
+        for number, name in enumerate(self._names):
+            end = _without_extension(name).casefold()
             while end:
                 ends.setdefault(end, []).append(number)
                 end = end.partition("/")[2]
@@ -101,11 +102,11 @@ class Table:
         Raises:
             TableError: several rows could be meant.
         """
-        key = path_form(relative)
-        for name in _variants(key):
+        variants = _variants(path_form(relative))
+        for name in variants:
             if name in self.exact:
                 return self.exact[name]
-        forms = {_without_extension(form).casefold() for form in _variants(key)}
+        forms = {name.casefold() for name in variants[1::2]}
         alike = sorted({number for form in forms for number in self.by_end.get(form, ())})
         fitting = [number for number in alike if not self._is_taken(number)]
         if not fitting:
@@ -117,7 +118,7 @@ class Table:
 
     def _is_taken(self, number: int) -> bool:
         """Whether the file that a row names is there, so that the row is that file's."""
-        name = path_form(self.rows[number].name)
+        name = self._names[number]
         return ".." not in name.split("/") and os.path.lexists(os.path.join(self.path.parent, name))
 
 
@@ -325,7 +326,7 @@ def _row(line: int, raw: str, cells: list[str], columns: Columns, usual: int, se
 
 
 def _variants(key: str) -> list[str]:
-    """What a table may call a recording: with or without its extension, and the folder that holds all audio."""
+    """What a table may call a recording: with, then without its extension; then without the folder of all audio."""
     forms = [key, _without_extension(key)]
     first, _, rest = key.partition("/")
     if rest and first.lower() in AUDIO_FOLDERS:

@@ -50,6 +50,13 @@ _STRAY_JOINER = re.compile(rf"(?<!\S)[{_JOINERS}]+|[{_JOINERS}]+(?!\S)")
 _REWRITTEN = frozenset(("<wide>", "<narrow>", "<circle>", "<square>", "<font>"))
 
 
+# Full-width marks inside numbers: １０：３０, ３．５, １，０００
+_IN_NUMBER = re.compile(
+    r"(?<=[0-9０-９])(?:：(?=[0-9０-９]{2}(?![0-9０-９]))|．(?=[0-9０-９])|，(?=[0-9０-９]{3}(?![0-9０-９])))"
+)
+_PLAIN = {"：": ":", "．": ".", "，": ","}
+
+
 class _Table(dict[int, str]):
     """For `str.translate`: works out each character once."""
 
@@ -59,18 +66,27 @@ class _Table(dict[int, str]):
 
 
 _TABLE = _Table()
+_TABLE_WITH_SIGNS = _Table({ord("～"): "〜"} | {ord(char): char for char in "〜№℀℁℅℆℡℻"})
 
 
-def normalise(text: str) -> str:
+def normalise(text: str, *, keep_signs: bool = False) -> str:
     """NFC, one spelling per mark, no decoration, single spaces, no token longer than espeak can read.
 
     Full-width, half-width, circled, squared and mathematical letters and digits become plain ones ("Ａ①㎏" → "A1kg");
     fractions and exponents stay, as espeak reads those. Control characters, line breaks included, become spaces.
+
+    Args:
+        text: any.
+        keep_signs: wave dashes and № stay, for what puts them in words (`spoken`).
     """
     plain = " ".join(text.split())
     if plain.isascii() and plain.isprintable() and "`" not in plain:  # nothing there to rewrite
         return plain
-    text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).translate(_TABLE))
+    table = _TABLE
+    if keep_signs:
+        table = _TABLE_WITH_SIGNS
+        text = _IN_NUMBER.sub(lambda found: _PLAIN[found.group()], text)
+    text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).translate(table))
     text = _STRAY_JOINER.sub(" ", text)
     return _BEFORE_CLOSING.sub("", " ".join(text.split()))
 
@@ -132,5 +148,6 @@ def _replace(char: str) -> str:
         return " "
     kind = unicodedata.decomposition(char).partition(" ")[0]
     if kind in _REWRITTEN or (kind == "<compat>" and (category[0] == "L" or category in ("Nl", "So"))):
-        return unicodedata.normalize("NFKC", char)
+        plain = unicodedata.normalize("NFKC", char)
+        return _SAME.get(plain, plain)
     return char

@@ -49,7 +49,7 @@ class TextPhonemizer:
         return self._in_words(text, language)
 
     def _find_words(self, text: str, language: str) -> str:
-        text = texts_.normalise(text)
+        text = texts_.normalise(text, keep_signs=self._options.normalise)
         if self._lexicon is not None:
             text = self._lexicon.replace(text)
         if not self._options.normalise:

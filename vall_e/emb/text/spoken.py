@@ -14,6 +14,7 @@ import re
 import unicodedata
 
 from vall_e.emb.text.spoken_reader import Reader, only_whole
+from vall_e.emb.text.spoken_signs import read_signs
 from vall_e.emb.text.spoken_words import NUMBERS_ONLY, WORDS
 
 _ALIASES = {"no": "nb", "nn": "nb", "cmn": "zh", "zh-cn": "zh", "zh-tw": "zh"}
@@ -52,12 +53,12 @@ def to_spoken(text: str, language: str) -> str:
     if language == "ja":
         from vall_e.emb.text.spoken_ja import to_spoken_japanese
 
-        return to_spoken_japanese(text)
+        return read_signs(to_spoken_japanese(text), language)
     if not _SIGN.search(text) and not _WORD.search(text):
-        return text
+        return read_signs(text, language)
     if language not in WORDS or language in NUMBERS_ONLY:
-        return only_whole(text, language)
-    return _reader(language).read(text)
+        return read_signs(only_whole(text, language), language)
+    return read_signs(_reader(language).read(text), language)
 
 
 def tidy(text: str, language: str) -> str:

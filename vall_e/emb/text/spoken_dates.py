@@ -6,6 +6,7 @@ import re
 
 from vall_e.emb.text import numerals
 from vall_e.emb.text.clock import CLOCKS
+from vall_e.emb.text.spoken_calendar import english_order, read_dates
 from vall_e.emb.text.spoken_numbers import RANGE, Numbers, spaced
 
 _ZH_DIGITS = "零一二三四五六七八九"
@@ -37,10 +38,13 @@ class Dates(Numbers):
 
     def dates(self, text: str) -> str:
         """Days and years, where the words around tell them from other numbers."""
+        text = read_dates(text, self.language, self._fail)
         if self.language == "en" and not (re.search("[0-9]{3}", text) or any(m in text for m in self.words.months)):
             return text
         if self.language == "en":
             text = re.sub(r"(?<![\w/-])([0-9]{4})-([0-9]{2})-([0-9]{2})(?![\w/-])", self._iso_date, text)
+            slashed = r"(?<![\w/.-])([0-9]{1,2})/([0-9]{1,2})/([12][0-9]{3})(?![\w/-]|[.,][0-9])"
+            text = re.sub(slashed, self._slashed_date, text)
             months = "|".join(self.words.months)
             text = re.sub(rf"\b({months})\s([0-9]{{1,2}})(?:st|nd|rd|th)?\b(?![:.,]?[0-9])(,?\s)?([12][0-9]{{3}}\b)?",
                           self._month_day, text)  # fmt: skip
@@ -68,10 +72,19 @@ class Dates(Numbers):
         first, last = (numerals.year(int(value), self.language) for value in found.groups())
         return f"{first} {self.words.to} {last}"
 
+    def _slashed_date(self, found: re.Match[str]) -> str:
+        order = english_order(int(found.group(1)), int(found.group(2)))
+        if order is None:
+            raise self._fail(found.group(), "date whose day and month could be either")
+        return self._english_date(int(found.group(3)), *order)
+
     def _iso_date(self, found: re.Match[str]) -> str:
         year, month, day = (int(value) for value in found.groups())
         if not (1 <= month <= 12 and 1 <= day <= 31):
             raise self._fail(found.group(), "date")
+        return self._english_date(year, month, day)
+
+    def _english_date(self, year: int, month: int, day: int) -> str:
         return f"{self.words.months[month - 1]} {numerals.ordinal(day, 'en')}, {numerals.year(year, 'en')}"
 
     def _day_first(self, found: re.Match[str]) -> str:

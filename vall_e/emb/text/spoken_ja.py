@@ -49,7 +49,7 @@ _AFTER = {
 }
 _ITERATION = re.compile("([ぁ-ゖァ-ヺ])([ゝゞヽヾ])")
 _SIGNS = (
-    (re.compile(r"°\s?C|℃"), "度"),
+    (re.compile(r"(?<=[0-9])\s?(?:°\s?C|℃)"), "度"),
     (re.compile(r"％"), "%"),
     (re.compile(r"(?<=[0-9])\s?%"), "%"),
 )
