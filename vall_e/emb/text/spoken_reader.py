@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from vall_e.emb.text import counted, numerals
+from vall_e.emb.text import counted, numerals, slavic
 from vall_e.emb.text.base import Fail, Unspoken
 from vall_e.emb.text.ordinals import read_roman, read_written_ordinals
 from vall_e.emb.text.spoken_dates import Dates
@@ -80,6 +80,10 @@ class Reader(Numbers):
                 text = _INITIALS.sub(lambda found: self._initials(found, text), text)
             text = self._addresses(text)
         text = read_roman(text, self.language, self._fail)
+        if self.language in slavic.LANGUAGES:
+            part = slavic.oblique(self.language, text, self.words.months)
+            if part is not None:
+                raise self._fail(part, "number in another case")
         if _SIGNS.search(text):
             for sign, step in self._steps:
                 if sign.search(text):  # what a step looks for has one of these in it
@@ -200,6 +204,11 @@ class Reader(Numbers):
             text = read_counted(text, self._fail)
 
         def put(found: re.Match[str]) -> str:
+            digits = re.sub("[^0-9]", "", found.group(2))
+            if self.language in slavic.LANGUAGES and self.words.decimal not in found.group(2):
+                problem = slavic.problem(self.language, digits, text[found.end() :])
+                if problem is not None:
+                    raise self._fail(text[found.start() : found.end() + 12].strip(), problem)
             minus = f"{self.words.minus} " if found.group(1) else ""
             return spaced(minus + self._decimal(found.group(2)), self.language)
 
