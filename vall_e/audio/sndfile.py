@@ -51,10 +51,13 @@ def open_soundfile(path: Path) -> Iterator[soundfile.SoundFile | Chain | None]:
             with path.open("rb") as opened, Chain(opened, parts) as chain:
                 yield chain
             return
-    with path.open("rb") as opened:
-        begin = mpeg.tags_end(opened)
-        opened.seek(begin)
-        head = opened.read(len(head))
+    with contextlib.ExitStack() as stack:
+        begin = 0
+        if head.startswith(b"ID3"):
+            opened = stack.enter_context(path.open("rb"))
+            begin = mpeg.tags_end(opened)
+            opened.seek(begin)
+            head = opened.read(len(head))
         is_tagged = begin > 0 and head.startswith(TAGGED)
         if head.startswith(b"RIFF") and head[8:12] == b"WAVE":
             _check_wav(path, begin)

@@ -6,7 +6,9 @@ The words are the language's own names of the signs of arithmetic, of the word "
 
 from __future__ import annotations
 
+import functools
 import re
+import sys
 import unicodedata
 
 from vall_e.emb.text.base import Unspoken
@@ -44,6 +46,7 @@ _NEITHER = {"en": ("and", "or"), "de": ("und", "oder"), "es": ("y", "o"), "nl": 
 _DASH = re.compile(r"(?:(?<=\s)|^)-(?=\s|\w|$)|(?<=\w)-(?=\s|$)")
 # Marks that voices read as words, of the categories that are punctuation; all of the symbols are refused
 _SAID_MARKS = frozenset("#&*/@\\%_§¶†‡•‣‰‱‼⁇⁈⁉※〰〽")
+_OTHERS = frozenset("[{<·-‐‑–⁓")  # further characters that there is something to do about
 _BRACKETED = re.compile(r"\[[^\]]*\]|\{[^}]*\}|<[^>]*>")
 
 
@@ -53,7 +56,7 @@ def read_signs(text: str, language: str) -> str:
     Raises:
         Unspoken: a sign that has no sure word in this language, or a remark in brackets.
     """
-    if text.isascii() and not _ASCII.search(text):
+    if _refused().isdisjoint(text) and _OTHERS.isdisjoint(text):
         return text
     text = _MARKED.sub(r"\2", text)
     if language in _NEITHER:
@@ -70,13 +73,17 @@ def read_signs(text: str, language: str) -> str:
             text = re.sub(r" +(?=[.,!?;:)” ])", "", text).strip()
     if found := _BRACKETED.search(text):
         raise Unspoken(found.group()[:40], "remark in brackets", language)
-    for place, char in enumerate(text):
-        if char in _SAID_MARKS or (unicodedata.category(char)[0] == "S" and char != REPLACEMENT):
-            raise Unspoken(_around(text, place), f"sign {char}", language)
+    if not _refused().isdisjoint(text):
+        place = next(place for place, char in enumerate(text) if char in _refused())
+        raise Unspoken(_around(text, place), f"sign {text[place]}", language)
     return text
 
 
-_ASCII = re.compile(r"[][{}<>#$%&*+/=@\\^_|~`-]")
+@functools.cache
+def _refused() -> frozenset[str]:
+    """Every symbol of Unicode, and the marks that voices read."""
+    symbols = (chr(code) for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code))[0] == "S")
+    return _SAID_MARKS.union(symbols) - {REPLACEMENT}
 
 
 def _around(text: str, place: int) -> str:
