@@ -62,6 +62,8 @@ class RejectReason(enum.StrEnum):
     BAD_TIMES = "bad_times"  # segment or word times that are out of order, overlap, or lie outside the audio
     UNSAFE_PATH = "unsafe_path"  # a path in a manifest that points out of its folder
     CHANGED = "changed"  # the audio is not what it was when it was imported
+    DUPLICATE_ID = "duplicate_id"  # a second recording of the same id
+    BAD_ROW = "bad_row"  # a line or entry of a manifest that does not hold what it must
     WORKER_DIED = "worker_died"  # three worker processes died while they worked on it
 
 
@@ -91,6 +93,7 @@ class Recording(Record, frozen=True, kw_only=True):
         text: what is said, if the corpus says so.
         text_problem: there is a text, but it can't be used.
         language_problem: there is a language, but it can't be used.
+        scores: what the corpus measured, like votes; each utterance has them beside those of the gates.
     """
 
     id: str
@@ -112,6 +115,7 @@ class Recording(Record, frozen=True, kw_only=True):
     segments: tuple[Segment, ...] = ()
     text_problem: Problem | None = None
     language_problem: Problem | None = None
+    scores: dict[str, float | None] = {}
 
     @property
     def duration_s(self) -> float:
@@ -169,6 +173,7 @@ class Utterance(Record, frozen=True, kw_only=True):
     codec: str
     num_frames: int
     codes: str
+    split: str | None = None  # of the corpus, if it has official ones
     scores: dict[str, float | None] = {}
 
     @property

@@ -292,7 +292,7 @@ def test_the_default_track_of_a_video_is_read(two_tracks: Path) -> None:
 def test_a_track_can_be_asked_for(two_tracks: Path, tmp_path: Path, track: int, value: int) -> None:
     import_corpus(two_tracks.parent, tmp_path / "meta", ImportOptions(executor="serial", audio_track=track))
     (row,) = storage.read_rows(tmp_path / "meta" / "recordings.jsonl", Recording)
-    source = audio.locate(two_tracks.parent, row)
+    source = audio.locate(audio.Roots(two_tracks.parent), row)
     assert source is not None
     np.testing.assert_allclose(np.concatenate(list(source.blocks(RATE_HZ, 0.3))), value / 32_768, atol=1e-4)
     np.testing.assert_allclose(next(source.slices([(10, 500)])), value / 32_768, atol=1e-4)

@@ -59,7 +59,7 @@ def test_one_side_can_be_asked_for(root: Path, tmp_path: Path, channels: str, pl
     assert rows["mono.wav"].channel is None
     for name in ("stereo.wav", "cancel.wav"):
         expected = soundfile.read(root / name, dtype="float32")[0][:, place]
-        source = audio.locate(root, rows[name])
+        source = audio.locate(audio.Roots(root), rows[name])
         assert source is not None
         np.testing.assert_array_equal(np.concatenate(list(source.blocks(RATE_HZ, 0.3))), expected)
         (cut,) = source.slices([(100, 5_000)])
@@ -94,7 +94,7 @@ def test_each_side_can_be_a_recording_and_a_speaker_of_its_own(root: Path, tmp_p
     ]
     expected = soundfile.read(root / "calls" / "stereo.wav", dtype="float32")[0].T
     for side, samples in zip(sides, expected, strict=True):
-        source = audio.locate(root, side)
+        source = audio.locate(audio.Roots(root), side)
         assert source is not None
         np.testing.assert_array_equal(np.concatenate(list(source.blocks(RATE_HZ, 0.3))), samples)
     again = import_corpus(root, tmp_path / "meta", split)

@@ -2,6 +2,7 @@
 
 from vall_e.audio.errors import AudioError
 from vall_e.audio.identity import Identity, identify, is_same, require_same
+from vall_e.audio.members import arrow_batches, row_member
 from vall_e.audio.read import (
     BLOCK_SAMPLES,
     SILENCE_PEAK,
@@ -21,7 +22,7 @@ from vall_e.audio.read import (
     resampled_length,
     write,
 )
-from vall_e.audio.source import Source, locate, mapped
+from vall_e.audio.source import Roots, Source, locate, mapped
 
 __all__ = [
     "BLOCK_SAMPLES",
@@ -31,7 +32,9 @@ __all__ = [
     "Channels",
     "Identity",
     "Choice",
+    "Roots",
     "Source",
+    "arrow_batches",
     "blocks",
     "channels",
     "find_files",
@@ -48,5 +51,6 @@ __all__ = [
     "require_writable",
     "resample",
     "resampled_length",
+    "row_member",
     "write",
 ]

@@ -1,4 +1,4 @@
-"""A recording's file: found below a corpus root, checked, and read as the import decided."""
+"""A recording's file: found below a corpus or an audio root, checked, and read as the import decided."""
 
 from __future__ import annotations
 
@@ -12,12 +12,43 @@ from typing import IO
 
 import numpy as np
 
+from vall_e.audio import members
 from vall_e.audio.errors import AudioError
 from vall_e.audio.identity import require_same
 from vall_e.audio.read import Choice, blocks, is_inside, is_silent, iter_slices, probe, resampled_length
 from vall_e.types import ContractError, Recording, RejectReason, safe_path
 
 MAP_BLOCK_S = 5.0
+
+
+@dataclass(frozen=True)
+class Roots:
+    """Where audio may lie.
+
+    Attributes:
+        corpus: a folder, or the file of a manifest, whose folder counts.
+        others: further folders (`--audio-root`).
+    """
+
+    corpus: Path
+    others: tuple[Path, ...] = ()
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        return (self.corpus if self.corpus.is_dir() else self.corpus.parent, *self.others)
+
+    def find(self, relative: str) -> Path | None:
+        """The first file of that path below a folder, or None.
+
+        Raises:
+            ContractError: not a relative path.
+        """
+        paths = [safe_path(folder, relative) for folder in self.folders]
+        return next((path for path in paths if path.is_file()), None)
+
+    def holds(self, path: Path) -> bool:
+        """Whether a file, links followed, lies below one of the folders."""
+        return any(is_inside(folder, path) for folder in self.folders)
 
 
 @dataclass(frozen=True)
@@ -31,9 +62,18 @@ class Source:
     def choice(self) -> Choice:
         return Choice(self.recording.track, self.recording.channel)
 
+    def local(self) -> contextlib.AbstractContextManager[Path]:
+        """The audio as a file of its own, for as long as the `with` lasts.
+
+        Raises:
+            AudioError: UNREADABLE.
+        """
+        return members.extracted(self.path, self.recording.member)
+
     def slices(self, spans: Sequence[tuple[int, int]]) -> Iterator[np.ndarray]:
         """Mono float32 audio of each (start, number of samples): see `iter_slices`."""
-        return iter_slices(self.path, spans, choice=self.choice)
+        with self.local() as path:
+            yield from iter_slices(path, spans, choice=self.choice)
 
     def require_sound(self) -> None:
         """Reads the file once, in pieces.
@@ -42,8 +82,9 @@ class Source:
             AudioError: SILENT, or as `blocks`.
         """
         silent = True
-        for block in blocks(self.path, choice=self.choice):
-            silent = silent and is_silent(block)
+        with self.local() as path:
+            for block in blocks(path, choice=self.choice):
+                silent = silent and is_silent(block)
         if silent:
             raise AudioError(RejectReason.SILENT, "no sample above -80 dBFS")
 
@@ -55,41 +96,39 @@ class Source:
         Raises:
             AudioError: as `blocks`.
         """
-        own_hz = self.recording.sample_rate_hz
-        pieces = blocks(self.path, max(1, round(block_s * own_hz)), keep_stereo=keep_stereo, choice=self.choice)
-        if own_hz == rate_hz:
-            yield from pieces
-            return
-        import soxr
+        own_hz, num_samples = self.recording.sample_rate_hz, max(1, round(block_s * self.recording.sample_rate_hz))
+        stereo = keep_stereo and self.recording.num_channels == 2 and self.choice.channel is None
+        with self.local() as path:
+            pieces = blocks(path, num_samples, keep_stereo=keep_stereo, choice=self.choice)
+            yield from pieces if own_hz == rate_hz else _resampled(pieces, own_hz, rate_hz, 2 if stereo else 1)
 
-        num_channels = 2 if keep_stereo and self.recording.num_channels == 2 and self.choice.channel is None else 1
-        stream = soxr.ResampleStream(own_hz, rate_hz, num_channels, dtype="float32", quality="HQ")
-        for piece in pieces:
-            out = stream.resample_chunk(piece.T)  # soxr's own axes are [n,C]
-            if len(out):
-                yield out.T
-        out = stream.resample_chunk(np.zeros((0, 2) if num_channels == 2 else 0, np.float32), last=True)
+
+def _resampled(pieces: Iterator[np.ndarray], own_hz: int, rate_hz: int, num_channels: int) -> Iterator[np.ndarray]:
+    import soxr
+
+    stream = soxr.ResampleStream(own_hz, rate_hz, num_channels, dtype="float32", quality="HQ")
+    for piece in pieces:
+        out = stream.resample_chunk(piece.T)  # soxr's own axes are [n,C]
         if len(out):
             yield out.T
+    out = stream.resample_chunk(np.zeros((0, 2) if num_channels == 2 else 0, np.float32), last=True)
+    if len(out):
+        yield out.T
 
 
-def locate(root: Path, recording: Recording) -> Source | None:
+def locate(roots: Roots, recording: Recording) -> Source | None:
     """The file of a recording that was imported; None where it is gone, or on a disk that is not mounted.
-
-    Args:
-        root: the folder that `recording.path` is relative to.
-        recording: as the import left it.
 
     Raises:
         AudioError: UNSAFE_PATH, LINK_OUTSIDE, NOT_A_FILE, UNREADABLE, CHANGED.
     """
     try:
-        path = safe_path(root, recording.path)
+        path = roots.find(recording.path)
     except ContractError as error:
         raise AudioError(RejectReason.UNSAFE_PATH, str(error)) from None
-    if not path.is_file():
+    if path is None:
         return None
-    if not is_inside(root, path):
+    if not roots.holds(path):
         raise AudioError(RejectReason.LINK_OUTSIDE, "a link that leaves the input folder")
     require_same(path, recording)
     return Source(recording, path)

@@ -7,12 +7,10 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from vall_e.corpora.base import APPLE_DOUBLE, STAGE
 from vall_e.corpora.registry import ImportOptions
 from vall_e.corpora.texts import Texts
 from vall_e.types import Recording, Reject, RejectReason, has_audio_extension, speaker_of
-
-STAGE = "import"
-APPLE_DOUBLE = "._"  # what a Mac writes beside each file on a foreign disk: no audio, whatever the extension
 
 
 def load(options: ImportOptions) -> Folder:

@@ -9,6 +9,7 @@ an earlier import is found by comparing the rows with the corpus.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import functools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,7 +21,7 @@ import msgspec
 import numpy as np
 
 from vall_e import audio, config, layout, stage, storage, update
-from vall_e.corpora.registry import RESULT_OPTIONS, ImportOptions, load_corpus
+from vall_e.corpora.registry import AUTO, FOLDER, RESULT_OPTIONS, ImportOptions, detect, load_corpus
 from vall_e.executor import make_executor
 from vall_e.types import (
     ContractError,
@@ -72,32 +73,40 @@ def import_corpus(root: Path, metadata: Path, options: ImportOptions) -> stage.S
     """
     started = time.monotonic()
     root = Path(storage.require_voices(root).absolute())
-    corpus = load_corpus(options)
+    roots = audio.Roots(root, tuple(Path(storage.require_voices(each).absolute()) for each in options.audio_root))
     executor = make_executor(options.executor, options.workers)
     with storage.folder_lock(metadata):
         head = storage.read_json(metadata / layout.METADATA_JSON) or {}
+        named = options.corpus != AUTO
+        options = _resolve(options, {} if options.overwrite else head, root)
+        corpus = load_corpus(options)
         if not options.overwrite:
             _check_head(metadata, head, root, options)
         if options.update and not options.overwrite:
-            drop(metadata, _compare(corpus, root, metadata))
+            drop(metadata, _compare(corpus, roots, metadata))
         results = stage.Results(metadata, STAGE, layout.RECORDINGS, key="id")
         report = stage.StageReport(stage=STAGE)
         changes = update.Changes()
+        if not named and options.corpus != FOLDER:
+            report.notes.append(f"{storage.printable(root)} is read as {options.corpus}; --corpus says otherwise")
 
         def start() -> None:
             if options.overwrite:
                 _clear(metadata)
                 results.load()
-            _write_head(metadata, root, options)
+            _write_head(metadata, roots, options)
 
-        drafts = _drafts(corpus, root, metadata, changes, results, report, everything=options.overwrite)
-        make_worker = functools.partial(_make_worker, root, options)
+        drafts = _drafts(corpus, roots, metadata, changes, results, report, everything=options.overwrite)
+        make_worker = functools.partial(_make_worker, roots, options)
         stage.run_stage(results, drafts, make_worker, _Ordered(executor), report, start=start)
         if not report.num_rows and not report.rejects:
             nothing = f"none of its {report.num_ignored} files is audio by its extension"
             raise UsageError(f"{storage.printable(root)}: {nothing}")
-        if storage.printable(root.resolve()) != head.get("input_audio"):
-            _write_head(metadata, root, options)
+        if (storage.printable(root.resolve()), _shown(roots.others)) != (
+            head.get("input_audio"),
+            head.get("audio_roots", []),
+        ):
+            _write_head(metadata, roots, options)
         report.notes += changes.notes
         report.notes += [
             f"{stage.plural(count, 'recording')}: {note}, see {layout.NOTES}"
@@ -130,7 +139,7 @@ class _Ordered:
 
 def _drafts(
     corpus: Any,
-    root: Path,
+    roots: audio.Roots,
     metadata: Path,
     changes: update.Changes,
     results: stage.Results,
@@ -141,14 +150,19 @@ def _drafts(
     """What is new in the corpus; fills `changes` and the counts of `report` on the way."""
     known = storage.RowIndex(metadata / layout.RECORDINGS, "id")
     seen = np.zeros(len(known), bool)
-    for number, found in enumerate(corpus.recordings(root)):
+    ids: set[int] = set()
+    for number, found in enumerate(corpus.recordings(roots.corpus)):
         report.num_items += 1
+        digest = hash(found.id)  # of this process alone: ids of 200,000 lines would be 20 MB
+        if digest in ids:
+            found = _duplicate(found, number)
+        ids.add(digest)
         places = _places(known, found.id) if isinstance(found, Recording) and not everything else []
         if places:
             report.num_resumed += 1
             seen[places] = True
             rows = [known.place(place).read(Recording) for place in places]
-            changes.changed += [row.id for row in rows if not _is_current(found, row, root)]
+            changes.changed += [row.id for row in rows if not _is_current(found, row, roots)]
         elif everything or not results.is_done(found.id):
             yield Draft(number, found)
         else:
@@ -157,6 +171,11 @@ def _drafts(
     report.notes += getattr(corpus, "notes", [])
     if not everything:
         changes.gone += [_name(known, int(number)) for number in np.flatnonzero(~seen)]
+
+
+def _duplicate(found: Recording | Reject, number: int) -> Reject:
+    detail = f"the id {found.id!r} was there before (this is item {number + 1} of the corpus); ids must differ"
+    return Reject(id=f"{found.id}#{number + 1}", stage=STAGE, reason=RejectReason.DUPLICATE_ID, detail=detail)
 
 
 def _places(known: storage.RowIndex, recording_id: str) -> list[int]:
@@ -197,7 +216,7 @@ def _name(index: storage.RowIndex, number: int) -> str:
     return str(index.place(number).read(dict)["id"])
 
 
-def _is_current(found: Recording, row: Recording, root: Path) -> bool:
+def _is_current(found: Recording, row: Recording, roots: audio.Roots) -> bool:
     """Whether a row still says what the corpus says, of the file that is there now."""
     imported = {name: getattr(row, name) for name in FROM_HEADER}
     if row.id != found.id:
@@ -206,17 +225,18 @@ def _is_current(found: Recording, row: Recording, root: Path) -> bool:
     if msgspec.structs.replace(found, **imported) != row:
         return False
     try:
-        return audio.is_same(safe_path(root, row.path), row)
+        path = roots.find(row.path)
+        return path is not None and audio.is_same(path, row)
     except (OSError, audio.AudioError):
         return False
 
 
-def _compare(corpus: Any, root: Path, metadata: Path) -> set[str]:
+def _compare(corpus: Any, roots: audio.Roots, metadata: Path) -> set[str]:
     """Ids of the recordings that changed or went since they were imported."""
     changes = update.Changes()
     results = stage.Results(metadata, STAGE, layout.RECORDINGS, key="id")
     nothing = stage.StageReport(stage=STAGE)
-    for _ in _drafts(corpus, root, metadata, changes, results, nothing, everything=False):
+    for _ in _drafts(corpus, roots, metadata, changes, results, nothing, everything=False):
         pass
     return changes.ids
 
@@ -253,37 +273,47 @@ def _clear(metadata: Path) -> None:
 
 def _check_head(metadata: Path, head: dict[str, Any], root: Path, options: ImportOptions) -> None:
     stage.check_folder(metadata, head.get("input_audio"), root)
-    recorded = head.get("corpus", "folder")
+    recorded = head.get("corpus", FOLDER)
     if head and recorded != options.corpus:
         raise UsageError(f"{metadata}: imported as {recorded!r}, now {options.corpus!r}; {stage.OVERWRITE_ADVICE}")
     if "corpus" in head:
         stage.check_same(metadata, head.get(STAGE) or {}, options)
 
 
+def _resolve(options: ImportOptions, head: dict[str, Any], root: Path) -> ImportOptions:
+    """With the kind of corpus in place of `auto`: that of the head, else the one whose marker files are there."""
+    if options.corpus != AUTO:
+        return options
+    return dataclasses.replace(options, corpus=head.get("corpus", FOLDER) if head else detect(root))
+
+
 def options_of(head: dict[str, Any], **more: Any) -> ImportOptions:
     """The options of an import that its head tells, so that a later stage adds to it in the same way."""
     recorded = {name: value for name, value in (head.get(STAGE) or {}).items() if name in RESULT_OPTIONS}
-    return ImportOptions(corpus=head.get("corpus", "folder"), **recorded, **more)
+    corpus = head.get("corpus", FOLDER if head else AUTO)
+    roots = tuple(map(Path, head.get("audio_roots", [])))
+    return ImportOptions(corpus=corpus, audio_root=roots, **recorded, **more)
 
 
-def _write_head(metadata: Path, root: Path, options: ImportOptions) -> None:
+def _write_head(metadata: Path, roots: audio.Roots, options: ImportOptions) -> None:
     path = metadata / layout.METADATA_JSON
     head = {} if options.overwrite else (storage.read_json(path) or {})
     versions = dict(head.get("versions") or {}) | storage.versions(LIBRARIES)
-    head |= {"schema_version": storage.SCHEMA_VERSION, "input_audio": storage.printable(root.resolve())}
+    head |= {"schema_version": storage.SCHEMA_VERSION, "input_audio": storage.printable(roots.corpus.resolve())}
+    head["audio_roots"] = _shown(roots.others)
     head |= {"corpus": options.corpus, STAGE: options.result_options, "versions": versions}
     storage.write_json(path, head, metadata)
 
 
-def _make_worker(root: Path, options: ImportOptions) -> Callable[[stage.Bunch], list[stage.Outcome]]:
-    return functools.partial(_import_bunch, root, options)
+def _make_worker(roots: audio.Roots, options: ImportOptions) -> Callable[[stage.Bunch], list[stage.Outcome]]:
+    return functools.partial(_import_bunch, roots, options)
 
 
-def _import_bunch(root: Path, options: ImportOptions, bunch: stage.Bunch) -> list[stage.Outcome]:
-    return [_import_one(root, options, draft.found) for draft in bunch.items]
+def _import_bunch(roots: audio.Roots, options: ImportOptions, bunch: stage.Bunch) -> list[stage.Outcome]:
+    return [_import_one(roots, options, draft.found) for draft in bunch.items]
 
 
-def _import_one(root: Path, options: ImportOptions, found: Recording | Reject) -> stage.Outcome:
+def _import_one(roots: audio.Roots, options: ImportOptions, found: Recording | Reject) -> stage.Outcome:
     """Fills in what the file itself says, or a reject."""
     if isinstance(found, Reject):
         return stage.Outcome(item_id=found.id, rejects=(found,))
@@ -291,19 +321,20 @@ def _import_one(root: Path, options: ImportOptions, found: Recording | Reject) -
     if problem is not None:
         return _rejected(found.id, RejectReason.BAD_NAME, problem)
     try:
-        path = safe_path(root, found.path)
-        if not audio.is_inside(root, path):
+        path = roots.find(found.path)
+        if path is None:
+            return _rejected(found.id, RejectReason.UNREADABLE, f"{found.path}: no such file{_where(roots)}")
+        if not roots.holds(path):
             return _rejected(found.id, RejectReason.LINK_OUTSIDE, "a link that leaves the corpus; copy its target")
         identity = audio.identify(path)
         doubts: list[str] = []
         track = None if options.audio_track is None else options.audio_track - 1
-        header = audio.probe(path, found.id, doubts, track=track)
-        channel, notes = _channel(path, found.id, header, options.channels)
+        with audio.Source(found, path).local() as local:
+            header = audio.probe(local, found.id, doubts, track=track)
+            channel, notes = _channel(local, found.id, header, options.channels)
         notes += tuple(Note(id=found.id, stage=STAGE, note="length_differs", detail=detail) for detail in doubts)
     except ContractError as error:
         return _rejected(found.id, RejectReason.UNSAFE_PATH, str(error))
-    except FileNotFoundError:
-        return _rejected(found.id, RejectReason.UNREADABLE, f"{found.path}: no such file")
     except OSError as error:
         return _rejected(found.id, RejectReason.UNREADABLE, str(error.strerror))
     except audio.AudioError as error:
@@ -324,6 +355,14 @@ def _import_one(root: Path, options: ImportOptions, found: Recording | Reject) -
         sides = range(header.num_channels)
         rows = tuple(msgspec.structs.replace(_side(row, side), channel=side) for side in sides)
     return stage.Outcome(item_id=found.id, rows=rows, notes=notes)
+
+
+def _where(roots: audio.Roots) -> str:
+    return "" if roots.corpus.is_dir() else "; if its audio lies elsewhere, pass --audio-root"
+
+
+def _shown(folders: Iterable[Path]) -> list[str]:
+    return [storage.printable(folder.resolve()) for folder in folders]
 
 
 def _channel(path: Path, item_id: str, header: Recording, channels: str) -> tuple[int | None, tuple[Note, ...]]:
@@ -362,6 +401,12 @@ def _rejected(item_id: str, reason: RejectReason, detail: str) -> stage.Outcome:
     return stage.Outcome(item_id=item_id, rejects=(Reject(id=item_id, stage=STAGE, reason=reason, detail=detail),))
 
 
+def roots_of(metadata: Path, root: Path) -> audio.Roots:
+    """Where the paths in META/recordings.jsonl lie: below the corpus, and the audio roots of its import."""
+    head = storage.read_json(metadata / layout.METADATA_JSON) or {}
+    return audio.Roots(root, tuple(map(Path, head.get("audio_roots", []))))
+
+
 def corpus_root(input_audio: Path | None, metadata: Path) -> Path:
     """The absolute folder that `Recording.path` is relative to: `input_audio`, or None for that of the import.
 
@@ -376,8 +421,8 @@ def corpus_root(input_audio: Path | None, metadata: Path) -> Path:
     return storage.require_voices(input_audio).absolute()
 
 
-def require_recordings(input_audio: Path | None, metadata: Path, *, executor: str, workers: int) -> Path:
-    """Imports, where META/recordings.jsonl is missing → the folder that `Recording.path` is relative to.
+def require_recordings(input_audio: Path | None, metadata: Path, *, executor: str, workers: int) -> audio.Roots:
+    """Imports, where META/recordings.jsonl is missing → where the paths in it lie.
 
     Args:
         input_audio: the corpus; None: where the import says it is.
@@ -392,7 +437,7 @@ def require_recordings(input_audio: Path | None, metadata: Path, *, executor: st
     stage.check_folder(metadata, head.get("input_audio"), root)
     if not (metadata / layout.RECORDINGS).exists():
         import_corpus(root, metadata, options_of(head, executor=executor, workers=workers))
-    return root
+    return roots_of(metadata, root)
 
 
 def main(argv: Sequence[str] | None = None, *, prog: str = "vall-e import") -> int:

@@ -87,7 +87,7 @@ class Table:
         """Rows by what their names end in, from each folder on; without extension and case. Few tables need it."""
         ends: dict[str, list[int]] = {}
         for number, name in enumerate(self._names):
-            end = _without_extension(name).casefold()
+            end = without_extension(name).casefold()
             while end:
                 ends.setdefault(end, []).append(number)
                 end = end.partition("/")[2]
@@ -327,14 +327,14 @@ def _row(line: int, raw: str, cells: list[str], columns: Columns, usual: int, se
 
 def _variants(key: str) -> list[str]:
     """What a table may call a recording: with, then without its extension; then without the folder of all audio."""
-    forms = [key, _without_extension(key)]
+    forms = [key, without_extension(key)]
     first, _, rest = key.partition("/")
     if rest and first.lower() in AUDIO_FOLDERS:
-        forms += [rest, _without_extension(rest)]
+        forms += [rest, without_extension(rest)]
     return forms
 
 
-def _without_extension(name: str) -> str:
+def without_extension(name: str) -> str:
     return name[: name.rindex(".")] if has_audio_extension(name) else name
 
 

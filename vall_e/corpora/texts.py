@@ -18,6 +18,7 @@ from pathlib import Path
 
 from vall_e import audio
 from vall_e.corpora import tables
+from vall_e.corpora.base import one_line
 from vall_e.types import Problem, RejectReason
 
 TEXT_SUFFIXES = (".normalized.txt", ".txt", ".lab")  # the first that exists wins
@@ -204,11 +205,6 @@ def folder_language(root: Path, path: Path) -> tuple[str | None, Problem | None]
     return match[1], None
 
 
-def one_line(text: str) -> str:
-    """White space of any kind and length as single spaces, none at the ends."""
-    return " ".join(text.split())
-
-
 def _is_there(path: Path) -> bool:
     return os.path.lexists(path) and not os.path.isdir(path)
 
@@ -234,6 +230,18 @@ def _listing(folder: str) -> dict[str, str]:
 def _same_name(name: str) -> str:
     """A file's name as names are compared: in one Unicode form, without regard to case."""
     return name.lower() if name.isascii() else unicodedata.normalize("NFC", name).casefold()
+
+
+def read_table(path: Path, root: Path) -> str:
+    """The content of a table of texts.
+
+    Raises:
+        TableError: it leaves the corpus, is too large, can't be read or is no UTF-8.
+    """
+    try:
+        return _read_text(path, root if root.is_dir() else root.parent, MAX_TABLE_BYTES) or ""
+    except _Unusable as error:
+        raise tables.TableError(str(error).removeprefix(f"{path.name}: ")) from None
 
 
 def _read_text(path: Path, root: Path, limit: int = MAX_TEXT_BYTES) -> str | None:

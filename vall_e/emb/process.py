@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vall_e import config, layout, stage, storage, update
+from vall_e import audio, config, layout, stage, storage, update
 from vall_e.corpora.importing import require_recordings
 from vall_e.emb.codecs.registry import load_codec
 from vall_e.emb.gates.registry import load_gates
@@ -50,8 +50,8 @@ def process(
     started = time.monotonic()
     storage.require_file(input_metadata / layout.TRANSCRIPTS, layout.MADE_BY[layout.TRANSCRIPTS])
     executor = make_executor(options.executor, options.workers, options.device)
-    root = require_recordings(input_audio, input_metadata, executor=options.executor, workers=options.workers)
-    source = Source(root, input_metadata)
+    roots = require_recordings(input_audio, input_metadata, executor=options.executor, workers=options.workers)
+    source = Source(roots, input_metadata)
     with storage.folder_lock(output_dataset):
         update.remove_stale_arrays(output_dataset)
         head = storage.read_json(output_dataset / layout.DATASET_JSON)
@@ -70,7 +70,7 @@ def process(
         stage.run_stage(
             results,
             stage.tasks(source.recordings, todo, source.transcripts),
-            functools.partial(Worker, root, output_dataset, options),
+            functools.partial(Worker, roots, output_dataset, options),
             executor,
             report,
             total_items=len(todo),
@@ -119,8 +119,8 @@ def clear(output_dataset: Path) -> None:
 class Source:
     """What the stage reads: recordings and transcripts, and the folder of the audio."""
 
-    def __init__(self, root: Path, metadata: Path) -> None:
-        self.root, self.metadata = root, metadata
+    def __init__(self, roots: audio.Roots, metadata: Path) -> None:
+        self.root, self.metadata = roots.corpus, metadata
         self.recordings = storage.RowIndex(metadata / layout.RECORDINGS, "id", value=stage.duration_of)
         self.transcripts = storage.RowIndex(metadata / layout.TRANSCRIPTS, "recording_id")
         strangers = [name for name in self.transcripts.ids() if name not in self.recordings]

@@ -70,10 +70,10 @@ class SimilarOptions(FeatureOptions):
 
 @dataclass(frozen=True)
 class Source:
-    """The dataset, and where its recordings are: `root` and `recordings` are None where no audio is read."""
+    """The dataset, and where its recordings are: `roots` and `recordings` are None where no audio is read."""
 
     dataset: Path
-    root: Path | None
+    roots: audio.Roots | None
     recordings: storage.RowIndex | None
 
     def place_of(self, recording_id: str) -> storage.RowPlace | None:
@@ -81,10 +81,10 @@ class Source:
 
     def is_there(self, recording_id: str) -> bool:
         """Whether the recording's audio is there; True where no audio is read."""
-        if self.root is None:
+        if self.roots is None:
             return True
         place = self.place_of(recording_id)
-        return place is not None and safe_path(self.root, place.read(Recording).path).is_file()
+        return place is not None and self.roots.find(place.read(Recording).path) is not None
 
 
 def similar(
@@ -139,11 +139,11 @@ def _source(
     folder = input_audio or (Path(recorded) if recorded else None)
     if folder is None:
         raise UsageError(f"{dataset / layout.DATASET_JSON} does not say where the audio is; give --input-audio")
-    if not folder.is_dir():
+    if not folder.exists():
         raise UsageError(f"{folder}: no such folder of audio; give --input-audio")
     metadata = metadata or dataset / head.get("input_metadata", f"../{layout.METADATA_FOLDER}")
-    root = require_recordings(folder, metadata, executor=options.executor, workers=options.workers)
-    return Source(dataset, root, storage.RowIndex(metadata / layout.RECORDINGS, "id"))
+    roots = require_recordings(folder, metadata, executor=options.executor, workers=options.workers)
+    return Source(dataset, roots, storage.RowIndex(metadata / layout.RECORDINGS, "id"))
 
 
 def _dataset_json(input_dataset: Path) -> dict[str, Any]:
@@ -166,7 +166,8 @@ def _missing(source: Source, todo: Mapping[str, Sequence[Slice]], groups: Mappin
     others = (piece.recording_id for slices in groups.values() for piece in slices)
     if missing and missing == wanted and not any(source.is_there(name) for name in others):
         what = f"holds none of the recordings, like {min(wanted)}"
-        raise UsageError(f"{source.root}: {what}; give the right --input-audio")
+        assert source.roots is not None, "where no audio is read, everything is there"
+        raise UsageError(f"{source.roots.corpus}: {what}; give the right --input-audio")
     return missing
 
 
@@ -272,7 +273,7 @@ def _run(
             audio_s += outcome.audio_s
             yield outcome
 
-    make_worker = functools.partial(_make_worker, dataset, source.root, options)
+    make_worker = functools.partial(_make_worker, dataset, source.roots, options)
     found = executor.map(make_worker, stage.bunches(items), split=stage.Bunch.split)
     outcomes = (outcome for part in found for outcome in part)
     rows_path, groups_path = dataset / layout.SIMILAR, dataset / layout.SIMILAR_GROUPS
@@ -290,18 +291,20 @@ def _mark(key: str, slices: Sequence[Slice], missing: set[str]) -> dict[str, Any
     return mark | ({"missing": gone} if gone else {})
 
 
-def _make_worker(dataset: Path, root: Path | None, options: SimilarOptions) -> stage.Worker:
+def _make_worker(dataset: Path, roots: audio.Roots | None, options: SimilarOptions) -> stage.Worker:
     extractor = load_features(options, _codec(dataset))
 
     def extract(bunch: stage.Bunch) -> list[stage.Outcome]:
-        return [_extract(extractor, dataset, root, item) for item in bunch.items]
+        return [_extract(extractor, dataset, roots, item) for item in bunch.items]
 
     return extract
 
 
-def _extract(extractor: FeatureExtractor, dataset: Path, root: Path | None, item: RecordingSlices) -> stage.Outcome:
+def _extract(
+    extractor: FeatureExtractor, dataset: Path, roots: audio.Roots | None, item: RecordingSlices
+) -> stage.Outcome:
     """An outcome whose rows are (utterance id, statistics [D])."""
-    inputs = _read_codes(dataset, item) if root is None else _read_audio(root, item)
+    inputs = _read_codes(dataset, item) if roots is None else _read_audio(roots, item)
     rows = []
     for piece, value in zip(item.slices, inputs, strict=True):
         try:
@@ -312,12 +315,12 @@ def _extract(extractor: FeatureExtractor, dataset: Path, root: Path | None, item
     return stage.Outcome(item_id=item.id, rows=tuple(rows), audio_s=item.duration_s)
 
 
-def _read_audio(root: Path, item: RecordingSlices) -> Iterator[tuple[np.ndarray, int]]:
+def _read_audio(roots: audio.Roots, item: RecordingSlices) -> Iterator[tuple[np.ndarray, int]]:
     assert item.place is not None, "recordings that are not there were left out"
     recording = item.place.read(Recording)
     piece = item.slices[0]
     try:
-        source = audio.locate(root, recording)
+        source = audio.locate(roots, recording)
         if source is None:
             raise ContractError(f"{item.id}: {recording.path}: no such file; {_STALE}")
         rate_hz = recording.sample_rate_hz

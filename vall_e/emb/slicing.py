@@ -112,8 +112,11 @@ def _piece(segment: Segment, recording: Recording) -> Speech:
     last = seconds_to_samples(end_s, rate_hz)
     if 0 < last - recording.num_samples <= TOLERANCE_S * rate_hz:
         last = recording.num_samples
-    # a diarised voice is known within its recording only: 'SPEAKER_00' of two recordings are two people
-    speaker = f"{recording.id}#{segment.speaker}" if segment.speaker else None
+    # a diarised voice is known within its recording only: 'SPEAKER_00' of two recordings are two people, unless the
+    # corpus itself names the voice
+    speaker = segment.speaker
+    if speaker and speaker not in {known.speaker for known in recording.segments}:
+        speaker = f"{recording.id}#{speaker}"
     return Speech(segment.text, seconds_to_samples(start_s, rate_hz), last, segment.words, speaker)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vall_e import audio, config, layout, stage, storage
-from vall_e.corpora.importing import corpus_root, import_corpus, options_of
+from vall_e.corpora.importing import corpus_root, import_corpus, options_of, roots_of
 from vall_e.emb.asr import detection
 from vall_e.emb.asr.base import Recogniser
 from vall_e.emb.asr.detection import Detected
@@ -48,8 +48,8 @@ class TranscribeOptions(RecogniserOptions):
 class Worker:
     """Turns recordings into transcripts or rejects."""
 
-    def __init__(self, root: Path, options: TranscribeOptions, of_speakers: Mapping[str, Detected]) -> None:
-        self.root, self.options = root, options
+    def __init__(self, roots: audio.Roots, options: TranscribeOptions, of_speakers: Mapping[str, Detected]) -> None:
+        self.roots, self.options = roots, options
         self.recognisers = load_recognisers(options)
         for recogniser in self.recognisers:
             if isinstance(recogniser, GivenText):
@@ -60,7 +60,7 @@ class Worker:
 
     def _transcribe(self, recording: Recording) -> stage.Outcome:
         try:
-            source = audio.locate(self.root, recording)
+            source = audio.locate(self.roots, recording)
             if source is None:
                 return stage.Outcome(item_id=recording.id, finished=False)
             source.require_sound()
@@ -127,7 +127,7 @@ def transcribe(
     recognisers = load_recognisers(options)  # reports what is missing before anything is written
     if recorded is not None and not options.overwrite:
         stage.check_same(output_metadata, recorded, options)
-    root, imported = _import(input_audio, output_metadata, options)
+    roots, imported = _import(input_audio, output_metadata, options)
     with storage.folder_lock(output_metadata):
         results = stage.Results(output_metadata, STAGE, layout.TRANSCRIPTS, key="recording_id")
         recordings = storage.RowIndex(output_metadata / layout.RECORDINGS, "id", value=stage.duration_of)
@@ -156,7 +156,7 @@ def transcribe(
         stage.run_stage(
             results,
             stage.tasks(recordings, todo),
-            functools.partial(Worker, root, options, of_speakers),
+            functools.partial(Worker, roots, options, of_speakers),
             executor,
             report,
             total_items=len(todo),
@@ -173,8 +173,10 @@ def transcribe(
     return report
 
 
-def _import(input_audio: Path | None, metadata: Path, options: TranscribeOptions) -> tuple[Path, stage.StageReport]:
-    """Brings recordings.jsonl up to date → (the folder that its paths are relative to, the import's counts)."""
+def _import(
+    input_audio: Path | None, metadata: Path, options: TranscribeOptions
+) -> tuple[audio.Roots, stage.StageReport]:
+    """Brings recordings.jsonl up to date → (where its paths lie, the import's counts)."""
     head = storage.read_json(metadata / layout.METADATA_JSON) or {}
     root = corpus_root(input_audio, metadata)
     is_another = options.overwrite and storage.is_another_folder(head.get("input_audio"), root)
@@ -189,7 +191,7 @@ def _import(input_audio: Path | None, metadata: Path, options: TranscribeOptions
             overwrite=is_another,
         ),
     )
-    return root, report
+    return roots_of(metadata, root), report
 
 
 def _write_head(folder: Path, options: TranscribeOptions, recognisers: Sequence[Recogniser]) -> None:

@@ -108,11 +108,11 @@ class Cut:
 class Worker:
     """Turns recordings with their transcripts into arrays on disk and their rows."""
 
-    def __init__(self, root: Path, dataset: Path, options: ProcessOptions) -> None:
+    def __init__(self, roots: audio.Roots, dataset: Path, options: ProcessOptions) -> None:
         import torch
 
         torch.set_num_threads(1)
-        self.root, self.dataset, self.options = root, dataset, options
+        self.roots, self.dataset, self.options = roots, dataset, options
         self.codec = load_codec(options)
         self.phonemizer = load_phonemizer(options.g2p)
         gates = load_gates(options)
@@ -151,7 +151,7 @@ class Worker:
         recording = draft.recording
         before = len(waiting)
         try:
-            source = audio.locate(self.root, recording)
+            source = audio.locate(self.roots, recording)
             if source is None:
                 return stage.Outcome(item_id=recording.id, finished=False)
             limits = Limits(mode=self.options.slice, max_duration_s=self.options.max_duration_s, check=self._check)
@@ -228,7 +228,8 @@ class Worker:
             codec=self.codec.spec.name,
             num_frames=codes.shape[1],
             codes=relative,
-            scores=scores,
+            split=recording.split,
+            scores=recording.scores | scores,
         )
 
     def _scores(self, cut: Cut, codes: np.ndarray) -> dict[str, float | None]:

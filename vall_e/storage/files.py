@@ -36,15 +36,15 @@ def require_file(path: Path, made_by: str) -> Path:
 
 
 def require_voices(path: Path) -> Path:
-    """`path`, if it can be a folder of recordings, by its name and kind.
+    """`path`, if it can be a corpus, by its name and kind: a folder, or a manifest's file.
 
     Raises:
-        UsageError: no such folder, or a name that libraries and JSON files can't hold.
+        UsageError: nothing there, or a name that libraries and JSON files can't hold.
     """
-    if not path.is_dir():
+    if not path.is_dir() and not path.is_file():
         raise UsageError(f"{printable(path)}: no such folder of recordings")
     if printable(path) != str(path):
-        raise UsageError(f"{printable(path)}: the folder's name is not UTF-8; rename it")
+        raise UsageError(f"{printable(path)}: its name is not UTF-8; rename it")
     return path
 
 
@@ -78,7 +78,7 @@ def printable(path: Path) -> str:
 
 def is_another_folder(recorded: str | None, now: Path) -> bool:
     """Whether an earlier run read another folder than `now`. One that is gone from where it was has been moved."""
-    return recorded is not None and recorded != printable(now.resolve()) and Path(recorded).is_dir()
+    return recorded is not None and recorded != printable(now.resolve()) and Path(recorded).exists()
 
 
 def versions(libraries: Iterable[str]) -> dict[str, str]:
