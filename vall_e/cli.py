@@ -42,7 +42,12 @@ COMMANDS = {
 class SharedOptions:
     """Options of `prepare` that hold for every stage which has one of that name."""
 
-    corpus: str | None = config.option(None, "kind of corpus that VOICES is (default: as imported, else folder)")
+    corpus: str | None = config.option(
+        None, "kind of corpus that VOICES is (default: as imported, else by its marker files)"
+    )
+    audio_root: tuple[Path, ...] = config.option((), "further folders that the paths of a manifest may lie below")
+    split: str | None = config.option(None, "the official part of the corpus, like train (default: all)")
+    mic: str | None = config.option(None, "vctk: which microphone, 1, 2 or both", choices=("1", "2", "both"))
     device: str | None = config.option(None, "where models run, in every stage (default: as each stage says)")
     executor: str | None = config.option(None, "where workers run, in every stage", choices=("local", "ray", "serial"))
     workers: int | None = config.option(None, "processes in every stage; 0 is one per core")

@@ -116,6 +116,8 @@ def add_options(parser: argparse.ArgumentParser, cls: type, *, without: Sequence
             # errors are raised later, in one place for flags and file alike
             extra["dest"] = field.name
             extra["metavar"] = field.name.split("_")[-1].upper()
+            if typing.get_origin(hints[field.name]) is tuple:  # a,b or the flag again
+                extra |= {"action": "extend", "type": lambda text: text.split(",")}
             if field.metadata["choices"]:
                 extra["metavar"] = "{" + ",".join(field.metadata["choices"]) + "}"
         parser.add_argument(flag, default=argparse.SUPPRESS, **extra)
@@ -140,7 +142,7 @@ def reject_status(ratio: float, max_reject_ratio: float | None) -> int:
 
 
 def _show(value: Any) -> str:
-    text = ",".join(value) if isinstance(value, tuple) else str(value)
+    text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
     return text.lower() if isinstance(value, bool) or value is None else text
 
 

@@ -37,7 +37,9 @@ MOST_SHOWN = 8  # new phones in a warning
 class BuildOptions:
     """Options of `python -m vall_e.dataset build` and keys of the `build` section."""
 
-    validation_fraction: float = option(0.05, "share of the recordings kept for validation, chosen by a hash of the id")
+    validation_fraction: float = option(
+        0.05, "share of the recordings kept for validation, chosen by a hash of the id, where a corpus has no splits"
+    )
     vocab: Path | None = option(None, "vocab.json to keep to; else that of the last build, extended")
     thresholds: tuple[str, ...] = option(
         (), "limits of scores, like duration>=1,duration<=10; they override those of the gates, a name alone lifts them"

@@ -125,6 +125,7 @@ class EntryReader:
             recording_id=utterance.recording_id,
             speaker=self._speakers[utterance.speaker_id],
             language=vocabulary.language_id(utterance.language, name),
+            split=utterance.split,
             start_samples=utterance.start_samples,
             num_samples=utterance.num_samples,
             codes=read_codes(self.source.folder, utterance, self.source.spec),

@@ -26,6 +26,7 @@ BUILT_VERSION = 2
 BUILT_JSON, VOCAB_JSON = "built.json", "vocab.json"
 INDEX_FILE, SPEAKERS_FILE = "index.arrow", "speakers.arrow"
 TRAIN, VALIDATION = 0, 1
+HELD_OUT = ("dev", "val", "test", "eval")  # how the names of official splits begin that are not trained on
 SPLITS = {"train": TRAIN, "validation": VALIDATION}
 INDEX_COLUMNS = {
     "id_hash": np.uint64,
@@ -54,6 +55,7 @@ class Entry:
     recording_id: str
     speaker: int
     language: int
+    split: str | None  # that of the corpus
     start_samples: int
     num_samples: int
     codes: np.ndarray  # uint16 [K,T]
@@ -95,12 +97,18 @@ class Writer:
             "num_similar": [len(entry.similar) for entry in entries],
             "speaker": [entry.speaker for entry in entries],
             "language": [entry.language for entry in entries],
-            "split": [VALIDATION if number < self._validation_below else TRAIN for number in recordings],
+            "split": [self._split(entry, number) for entry, number in zip(entries, recordings, strict=True)],
         }
         for name, column in values.items():
             self.columns[name][first : self.done] = np.array(column, INDEX_COLUMNS[name])
         lists = {name: _list_column([getattr(entry, name) for entry in entries], name) for name in ROW_COLUMNS}
         self._append(lists, first // self.batch_rows)
+
+    def _split(self, entry: Entry, number: int) -> int:
+        """The corpus' own split where it has one, else by a hash of the recording's id."""
+        if entry.split is not None:
+            return VALIDATION if entry.split.lower().startswith(HELD_OUT) else TRAIN
+        return VALIDATION if number < self._validation_below else TRAIN
 
     def _append(self, lists: dict[str, Any], number: int) -> None:
         batch = self._batch(lists)
