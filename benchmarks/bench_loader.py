@@ -69,6 +69,7 @@ def entry(row: int, count: int, pool: np.ndarray, rng: np.random.Generator, mean
         recording_id=name_of(row),
         speaker=speaker,
         language=0,
+        split=None,
         start_samples=0,
         num_samples=frames * SPEC.hop_samples,
         codes=pool[:, start : start + frames],

@@ -52,6 +52,7 @@ def _recording(path: Path, root: Path, texts: Texts) -> Recording:
         group=group,
         speaker=given.speaker or speaker,
         text=given.text,
+        segments=given.segments,
         text_problem=given.problem,
         language=language,
         language_problem=language_problem,

@@ -30,14 +30,17 @@ from vall_e.types import (
     Recording,
     Reject,
     RejectReason,
+    Segment,
     UsageError,
     is_part,
     recording_id_of,
     safe_path,
+    utterance_id,
 )
 
 STAGE = "import"
-LIBRARIES = ("soundfile", "soxr", "av")
+LIBRARIES = ("soundfile", "soxr", "av", "lhotse", "pysubs2", "praatio")
+CLIPPED_S = 0.05  # by which a segment may end behind the audio; more is a mistake
 FROM_HEADER = (
     *("sample_rate_hz", "num_samples", "num_channels", "track", "channel"),
     *("size_bytes", "modified_ns", "ends_sha256"),
@@ -219,6 +222,7 @@ def _name(index: storage.RowIndex, number: int) -> str:
 def _is_current(found: Recording, row: Recording, roots: audio.Roots) -> bool:
     """Whether a row still says what the corpus says, of the file that is there now."""
     imported = {name: getattr(row, name) for name in FROM_HEADER}
+    found = _timed(found, row.duration_s)[0]
     if row.id != found.id:
         assert row.channel is not None, "a side of a recording is one channel"
         found = _side(found, row.channel)
@@ -339,8 +343,9 @@ def _import_one(roots: audio.Roots, options: ImportOptions, found: Recording | R
         return _rejected(found.id, RejectReason.UNREADABLE, str(error.strerror))
     except audio.AudioError as error:
         return _rejected(found.id, error.reason, error.detail)
+    timed, rejects, clipped = _timed(found, header.duration_s)
     row = msgspec.structs.replace(
-        found,
+        timed,
         sample_rate_hz=header.sample_rate_hz,
         num_samples=header.num_samples,
         num_channels=header.num_channels,
@@ -354,7 +359,36 @@ def _import_one(roots: audio.Roots, options: ImportOptions, found: Recording | R
     if options.channels == "split" and header.num_channels > 1:
         sides = range(header.num_channels)
         rows = tuple(msgspec.structs.replace(_side(row, side), channel=side) for side in sides)
-    return stage.Outcome(item_id=found.id, rows=rows, notes=notes)
+    return stage.Outcome(item_id=found.id, rows=rows, rejects=rejects, notes=notes + clipped)
+
+
+def _timed(found: Recording, duration_s: float) -> tuple[Recording, tuple[Reject, ...], tuple[Note, ...]]:
+    """The recording with those segments that can be in it; a reject for each other, and a note where one is clipped."""
+    kept, rejects, notes = [], [], []
+    for index, segment in enumerate(found.segments):
+        over_s = segment.end_s - duration_s
+        if 0 < over_s <= CLIPPED_S:
+            detail = f"the segment at {segment.start_s:.2f} s ends {over_s * 1000:.0f} ms behind the audio: clipped"
+            notes.append(Note(id=found.id, stage=STAGE, note="times_clipped", detail=detail))
+            segment = _clipped(segment, duration_s)
+        if 0 <= segment.start_s < segment.end_s <= duration_s:
+            kept.append(segment)
+            continue
+        detail = f"a segment at {segment.start_s:.2f}..{segment.end_s:.2f} s of {duration_s:.2f} s of audio"
+        part = utterance_id(found.id, min(index, 99_999))
+        rejects.append(Reject(id=part, stage=STAGE, reason=RejectReason.BAD_TIMES, detail=detail))
+    if len(kept) == len(found.segments) and not notes:
+        return found, (), ()
+    problem = found.text_problem
+    if not kept and found.text is None:
+        problem = problem or Problem(reason=RejectReason.BAD_TIMES, detail="no segment of it lies inside the audio")
+    changed = msgspec.structs.replace(found, segments=tuple(kept), text_problem=problem)
+    return changed, tuple(rejects), tuple(notes)
+
+
+def _clipped(segment: Segment, duration_s: float) -> Segment:
+    words = tuple(msgspec.structs.replace(word, end_s=min(word.end_s, duration_s)) for word in segment.words)
+    return msgspec.structs.replace(segment, end_s=duration_s, words=words)
 
 
 def _where(roots: audio.Roots) -> str:

@@ -1,9 +1,10 @@
 """Texts and languages in files beside the audio of a plain folder.
 
 The text of `a/b/x.wav` is the first of these that exists and is not empty: `a/b/x.normalized.txt`, `a/b/x.txt`,
-`a/b/x.lab`, a row of a table in `a/b/` (`metadata.csv`, `transcripts.tsv`, …: `tables.NAMES`), then of the tables in
-`a/` and above, up to the corpus root, which name it by its path below them. Its language is in the nearest
-`language.txt`. File names are compared in NFC and without regard to case.
+`a/b/x.lab`, subtitles with times (`x.srt`, `x.vtt`, `x.TextGrid`, `x.json`), a row of a table in `a/b/` (`metadata.csv`,
+`transcripts.tsv`, …: `tables.NAMES`), then of the tables in `a/` and above, up to the corpus root, which name it by its
+path below them. Its language is in the nearest `language.txt`. File names are compared in NFC and without regard to
+case.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vall_e import audio
-from vall_e.corpora import tables
+from vall_e.corpora import subtitles, tables
 from vall_e.corpora.base import one_line
-from vall_e.types import Problem, RejectReason
+from vall_e.languages import parse_language
+from vall_e.types import Problem, RejectReason, Segment
 
 TEXT_SUFFIXES = (".normalized.txt", ".txt", ".lab")  # the first that exists wins
 LANGUAGE_FILE = "language.txt"  # the ISO 639-1 code of the recordings in its folder and below
@@ -37,6 +39,7 @@ class Given:
     problem: Problem | None = None
     speaker: str | None = None
     language: str | None = None
+    segments: tuple[Segment, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ class Texts:
             given = self._find(path)
         except _Unusable as error:
             given = Given(problem=error.problem)
-        if given.text or given.problem:
+        if given.text or given.segments or given.problem:
             self._num_given += 1
         else:
             self._num_without += 1
@@ -131,11 +134,24 @@ class Texts:
                 continue
             if text := one_line(_read_text(Path(folder, beside), self.root) or ""):
                 return Given(text=text)
+        for suffix in subtitles.SUFFIXES:
+            beside = nearby.files.get(_same_name(stem + suffix))
+            if beside is not None and (given := self._timed(Path(folder, beside))) is not None:
+                return given
         for table_path, prefix in nearby.tables:
             row = self._row(table_path, str(path)[prefix:])
             if row is not None:
                 return Given(text=row.text, speaker=row.speaker, language=row.language)
         return Given()
+
+    def _timed(self, path: Path) -> Given | None:
+        """The segments of a file of subtitles; None where it holds none."""
+        try:
+            segments, language = subtitles.read(path, _read_text(path, self.root, MAX_TABLE_BYTES) or "")
+        except subtitles.SubtitleError as error:
+            raise _Unusable(path, str(error)) from None
+        code = parse_language(language) if language else None
+        return Given(segments=segments, language=code) if segments else None
 
     def _row(self, table_path: Path, relative: str) -> tables.Row | None:
         table = self._table(table_path)
@@ -222,7 +238,7 @@ def _listing(folder: str) -> dict[str, str]:
     listing: dict[str, str] = {}
     for name in sorted(os.listdir(folder), reverse=True):  # of two names that are compared alike, the first
         key = _same_name(name)
-        if key.endswith(TEXT_SUFFIXES) or key in tables.NAMES:
+        if key.endswith((*TEXT_SUFFIXES, *subtitles.SUFFIXES)) or key in tables.NAMES:
             listing[key] = name
     return listing
 
