@@ -1,10 +1,10 @@
 """Texts and languages in files beside the audio of a plain folder.
 
 The text of `a/b/x.wav` is the first of these that exists and is not empty: `a/b/x.normalized.txt`, `a/b/x.txt`,
-`a/b/x.lab`, subtitles with times (`x.srt`, `x.vtt`, `x.TextGrid`, `x.json`), a row of a table in `a/b/` (`metadata.csv`,
-`transcripts.tsv`, …: `tables.NAMES`), then of the tables in `a/` and above, up to the corpus root, which name it by its
-path below them. Its language is in the nearest `language.txt`. File names are compared in NFC and without regard to
-case.
+`a/b/x.lab`, subtitles with times (`x.srt`, `x.vtt`, `x.TextGrid`, `x.json`), a row of a table in `a/b/`
+(`metadata.csv`, `transcripts.tsv`, …: `tables.NAMES`), then of the tables in `a/` and above, up to the corpus root,
+which name it by its path below them. Its language is in the nearest `language.txt`. File names are compared in NFC and
+without regard to case.
 """
 
 from __future__ import annotations
