@@ -1,0 +1,1 @@
+"""Utterances of a WORK folder in the layouts of other tools. `vall-e export`."""
