@@ -19,7 +19,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("vall_e.types",),
     ("vall_e.layout", "vall_e.compat", "vall_e.languages"),
     ("vall_e.storage", "vall_e.audio", "vall_e.executor", "vall_e.config", "vall_e.progress"),
-    ("vall_e.registry", "vall_e.stage"),
+    ("vall_e.registry", "vall_e.stage", "vall_e.scores"),
     ("vall_e.update",),
     (
         *("vall_e.corpora", "vall_e.emb.asr", "vall_e.emb.text", "vall_e.emb.codecs", "vall_e.emb.gates"),
@@ -28,6 +28,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("vall_e.emb.utterances",),
     (
         *("vall_e.emb.g2p", "vall_e.emb.qnt", "vall_e.emb.transcribe", "vall_e.emb.process", "vall_e.emb.similar"),
+        "vall_e.emb.audit",
         "vall_e.dataset",
     ),
     ("vall_e.report",),

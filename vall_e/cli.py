@@ -33,6 +33,7 @@ COMMANDS = {
     "similar": ("vall_e.emb.similar:main", "utterances → speaker prompts"),
     "build": ("vall_e.dataset.__main__:build_main", "utterances and prompts → memory-mapped training data"),
     "g2p": ("vall_e.emb.g2p:main", "a text → phonemes"),
+    "audit": ("vall_e.emb.audit:main", "what each score would leave out, and the worst to hear"),
     "export": ("vall_e.corpora.export.command:main", "utterances → Kaldi, lhotse, Hugging Face, WebDataset"),
     "qnt": ("vall_e.emb.qnt:main", "an audio file → codes, and back"),
     "report": ("vall_e.report.summary:main", "the summary of a folder of results"),

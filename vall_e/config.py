@@ -27,7 +27,14 @@ INTERRUPTED = 130  # what a shell returns for Ctrl-C
 KINDS_OF_VALUES = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", Path: "a path"}
 
 
-def option(default: Any, help: str, *, choices: Sequence[str] | None = None, before: Any = dataclasses.MISSING) -> Any:
+def option(
+    default: Any,
+    help: str,
+    *,
+    choices: Sequence[str] | None = None,
+    before: Any = dataclasses.MISSING,
+    parse: Callable[[Any], Any] | None = None,
+) -> Any:
     """A dataclass field that is also a flag and a config key.
 
     Args:
@@ -36,8 +43,10 @@ def option(default: Any, help: str, *, choices: Sequence[str] | None = None, bef
         choices: the values that are allowed; None for any.
         before: the value under which results were made before the option existed, where that is not the default. Of
             results that do not name the option, this is what they were made with.
+        parse: brings another form that a config file may have into that of the field.
     """
-    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "before": before})
+    metadata = {"help": help, "choices": choices, "before": before, "parse": parse}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def changed(recorded: Mapping[str, Any], options: Any) -> list[tuple[str, Any, Any]]:
@@ -221,6 +230,9 @@ def convert(cls: type[C], values: Mapping[str, Any], where: str) -> dict[str, An
     for key, value in values.items():
         if key not in fields:
             raise UsageError(f"{where}: unknown key {key!r}{nearest(str(key), fields)}")
+        parse = fields[key].metadata.get("parse")
+        if parse is not None:
+            value = parse(value)
         known[key] = _convert(hints[key], value, f"{where}: {key}")
         _check_choice(known[key], fields[key].metadata.get("choices"), f"{where}: {key}")
     return known

@@ -10,8 +10,11 @@ WORK/dataset/     utterances.jsonl    process: one row per utterance
                   similar.jsonl       similar: one row per utterance
                   similar_groups.jsonl, similar.json    similar: which groups are finished, what they were made with
                   rejects.jsonl       process
+                  scores.jsonl        audit: scores that need the whole corpus
+                  gates.yaml          audit --apply: limits of scores, for build
                   dataset.json        process: what the rows were made with
                   built/              build: see vall_e.dataset.files
+WORK/audit/       index.html and the worst utterances of each score as audio
 Both              deaths.jsonl        which recordings killed a worker, until they are finished or rejected
                   .lock, .tmp/        held and emptied by whoever writes
 """
@@ -35,6 +38,8 @@ DONE = "done.jsonl"
 DATASET_JSON = "dataset.json"
 SIMILAR, SIMILAR_JSON, SIMILAR_GROUPS = "similar.jsonl", "similar.json", "similar_groups.jsonl"
 SCORES = "scores.jsonl"
+GATES_YAML = "gates.yaml"  # limits that `audit --apply` chose for the next build
+AUDIT_FOLDER = "audit"
 
 REJECTS, NOTES, DEATHS = "rejects.jsonl", "notes.jsonl", "deaths.jsonl"
 LANGUAGES = "languages.jsonl"  # what the texts of a speaker are in, where the corpus does not say

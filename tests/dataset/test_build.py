@@ -474,19 +474,19 @@ def test_gates_leave_out_what_is_past_their_limits_and_say_so(
     assert {reject.id for reject in rejects} == {row.id for row in rows} - kept
     assert {(reject.stage, reject.reason) for reject in rejects} == {("build", "gate:toy")}
     assert build(folder, folder / "built", SMALL).skipped
-    lifted = build(folder, folder / "built", dataclasses.replace(SMALL, thresholds=("toy",)))
+    lifted = build(folder, folder / "built", dataclasses.replace(SMALL, gates=("toy",)))
     assert lifted.utterances == len(rows) and not (lifted.output / "rejects.jsonl").exists()
-    narrow = build(folder, folder / "built", dataclasses.replace(SMALL, thresholds=("toy<=0.8",)))
+    narrow = build(folder, folder / "built", dataclasses.replace(SMALL, gates=("toy<=0.8",)))
     assert narrow.utterances == sum(score is None or 0.5 <= score <= 0.8 for score in scores)
     with pytest.raises(UsageError, match="that pass its gates"):
         everything = [msgspec.structs.replace(row, scores={"toy": 0.0}) for row in rows]
-        build(make(everything, name="none"), folder / "none", dataclasses.replace(SMALL, thresholds=("toy>=1",)))
+        build(make(everything, name="none"), folder / "none", dataclasses.replace(SMALL, gates=("toy>=1",)))
 
 
 @pytest.mark.parametrize("text", ["toy>", "toy>0.5", ">=1", "toy>=x", "toy>=1<=2", ""])
 def test_a_threshold_of_another_form_is_refused(text: str) -> None:
     with pytest.raises((UsageError, ValueError), match="threshold"):
-        BuildOptions(thresholds=(text,))
+        BuildOptions(gates=(text,))
 
 
 def test_two_builds_of_one_output_do_not_meet(rows: list[Utterance], make: Callable[..., Path]) -> None:

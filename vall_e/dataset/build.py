@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from vall_e import layout, progress, storage
+from vall_e import layout, progress, scores, storage
 from vall_e.config import option
 from vall_e.dataset import files, scan
 from vall_e.dataset.entries import EntryReader, Source
@@ -41,8 +41,11 @@ class BuildOptions:
         0.05, "share of the recordings kept for validation, chosen by a hash of the id, where a corpus has no splits"
     )
     vocab: Path | None = option(None, "vocab.json to keep to; else that of the last build, extended")
-    thresholds: tuple[str, ...] = option(
-        (), "limits of scores, like duration>=1,duration<=10; they override those of the gates, a name alone lifts them"
+    gates: tuple[str, ...] = option(
+        (),
+        "limits of scores, like snr_db>=10,duration<=10, or snr_db: {min: 10} in a file; they override those of the "
+        "gates, a name alone lifts them",
+        parse=scores.limits_of,
     )
     overwrite: bool = option(False, "build again even if nothing changed, with a new vocabulary")
     batch_utterances: int = option(1024, "utterances in one Arrow record batch; sets the memory that a build needs")
@@ -53,7 +56,7 @@ class BuildOptions:
             raise ValueError(f"validation_fraction {self.validation_fraction} is not in 0..1")
         if self.batch_utterances < 1 or self.file_batches < 1:
             raise ValueError("batch_utterances and file_batches are at least 1")
-        scan.Limits({}, self.thresholds)
+        scores.Limits({}, self.gates)
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,9 @@ def build(input_dataset: Path, output: Path, options: BuildOptions | None = None
     started = time.perf_counter()
     options = options or BuildOptions()
     source = Source.open(input_dataset)
-    limits = scan.Limits(source.gates, options.thresholds)
+    limits = scores.Limits(
+        source.gates, (*scores.chosen_limits(source.folder), *options.gates), scores.Scores(source.folder)
+    )
     with _output_lock(output) as side:
         old = _old_vocabulary(output, options)
         content = _content(source, options, limits)
@@ -206,13 +211,15 @@ def _old_vocabulary(output: Path, options: BuildOptions) -> Vocabulary | None:
     return None
 
 
-def _content(source: Source, options: BuildOptions, limits: scan.Limits) -> dict[str, Any]:
+def _content(source: Source, options: BuildOptions, limits: scores.Limits) -> dict[str, Any]:
     """What determines the bytes of a build, apart from the vocabulary."""
+    later = source.folder / layout.SCORES
     bounds = {name: list(pair) for name, pair in sorted(limits.bounds.items())}
     return {
         **({"gates": bounds} if bounds else {}),
         "utterances": scan.content_hash(source.utterances),
         "similar": scan.content_hash(source.similar),
+        **({"scores": scan.content_hash(later)} if later.exists() else {}),
         "codec": storage.to_row(source.spec),
         "validation_fraction": options.validation_fraction,
         "layout": {"batch_rows": options.batch_utterances, "file_batches": options.file_batches},

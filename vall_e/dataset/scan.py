@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vall_e import storage
+from vall_e import scores, storage
 from vall_e.dataset.vocab import Vocabulary
-from vall_e.types import GATE_REASON, CodecSpec, ContractError, Reject, UsageError, Utterance, safe_path
+from vall_e.types import CodecSpec, ContractError, Reject, UsageError, Utterance, safe_path
 
 CHUNK_ROWS = 65_536
 MOST_NAMED = 5  # utterances in the error about a vocabulary that lacks what they need
@@ -124,58 +123,13 @@ class Catalogue:
     left_out: frozenset[int] = frozenset()  # hashes of the utterances that a gate left out
 
 
-class Limits:
-    """The limits of gates: which utterances are left out of a build.
-
-    Args:
-        gates: name → {"minimum": …, "maximum": …}, as dataset.json has them.
-        thresholds: `name>=value` or `name<=value`, which override those; `name` alone lifts the gate's limits.
-
-    Raises:
-        UsageError: a threshold of another form.
-    """
-
-    def __init__(self, gates: Mapping[str, Mapping[str, float | None]], thresholds: Sequence[str] = ()) -> None:
-        self.bounds: dict[str, tuple[float | None, float | None]] = {
-            name: (bounds.get("minimum"), bounds.get("maximum")) for name, bounds in gates.items()
-        }
-        for text in thresholds:
-            found = re.fullmatch(r"\s*([\w.-]+?)\s*(?:(>=|<=)\s*([-+.\deE]+))?\s*", text)
-            try:
-                if found is None:
-                    raise ValueError
-                name, sign, number = found.groups()
-                low, high = self.bounds.get(name, (None, None)) if sign else (None, None)
-                self.bounds[name] = (float(number) if sign == ">=" else low, float(number) if sign == "<=" else high)
-            except ValueError:
-                raise UsageError(f"threshold {text!r} is not like 'duration>=0.5' or 'duration<=20'") from None
-        self.bounds = {name: bounds for name, bounds in self.bounds.items() if bounds != (None, None)}
-
-    def check(self, row: Utterance) -> Reject | None:
-        """A reject for a score outside its limits; an utterance without the score passes."""
-        for name, (low, high) in self.bounds.items():
-            score = row.scores.get(name)
-            if score is not None and ((low is not None and score < low) or (high is not None and score > high)):
-                limits = " to ".join("any" if limit is None else str(limit) for limit in (low, high))
-                start_s = row.start_samples / row.sample_rate_hz
-                return Reject(
-                    id=row.id,
-                    stage="build",
-                    reason=f"{GATE_REASON}{name}",
-                    detail=f"{score:.3f}, allowed are {limits}",
-                    start_s=round(start_s, 6),
-                    duration_s=round(row.duration_s, 6),
-                )
-        return None
-
-
 def scan_utterances(
     path: Path,
     spec: CodecSpec,
     vocabulary: Vocabulary | None,
     *,
     closed: bool = False,
-    limits: Limits | None = None,
+    limits: scores.Limits | None = None,
     on_reject: Callable[[Reject], None] = lambda reject: None,
 ) -> Catalogue:
     """Checks every row and sorts them by id. `vocabulary` grows by what occurs and it lacks, unless it is `closed`.
@@ -193,7 +147,7 @@ def scan_utterances(
     """
     import pyarrow as pa
 
-    limits = limits or Limits({})
+    limits = limits or scores.Limits({})
     offsets = array("q")
     chunks: list[Any] = []
     ids: list[str] = []

@@ -237,6 +237,7 @@ class Worker:
             duration_s=cut.slice.num_samples / cut.rate_hz,
             sample_rate_hz=cut.rate_hz,
             text=cut.slice.text,
+            language=cut.draft.language,
             words=cut.slice.words,
             phonemes=cut.reading.phonemes,
             samples=cut.samples,

@@ -12,6 +12,7 @@ from vall_e.storage.files import (
     require_voices,
     versions,
     write_json,
+    write_whole,
 )
 from vall_e.storage.index import IdSet, RowIndex, RowPlace
 from vall_e.storage.jsonl import (
@@ -48,4 +49,5 @@ __all__ = [
     "write_array",
     "write_json",
     "write_json_lines",
+    "write_whole",
 ]

@@ -17,6 +17,7 @@ class GateInput:
     Attributes:
         duration_s: length of the utterance.
         text: as written.
+        language: of the text; empty before it is known.
         words: their times count from the start of the utterance.
         phonemes: of the text; empty before they are known.
         samples: mono float32 [n] at `sample_rate_hz`; None before the audio is read.
@@ -26,6 +27,7 @@ class GateInput:
     duration_s: float
     sample_rate_hz: int
     text: str
+    language: str = ""
     words: tuple[Word, ...] = ()
     phonemes: str = ""
     samples: np.ndarray | None = None
@@ -40,6 +42,7 @@ class Gate(Protocol):
         minimum, maximum: limits of the score, both allowed; None is no limit. They act when the dataset is built, which
             may override them. A gate with `acts_early` acts in `process` instead, before the audio is read.
         needs_codes: whether it asks for the codes.
+        bad: which scores are the worst ones: "low", "high" or "both"; what an audit shows. It may be left out.
         acts_early: see above; such a gate sees no phonemes, samples or codes.
     """
 

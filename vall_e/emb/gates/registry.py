@@ -8,7 +8,34 @@ from vall_e import config
 from vall_e.emb.gates.base import Gate
 from vall_e.registry import Registry
 
-GATES = Registry("gate", "vall_e.gates", {"duration": "vall_e.emb.gates.duration:load"})
+GATES = Registry(
+    "gate",
+    "vall_e.gates",
+    {
+        "duration": "vall_e.emb.gates.duration:load",
+        "chars_per_s": "vall_e.emb.gates.characters:load_characters",
+        "phonemes_per_s": "vall_e.emb.gates.characters:load_phonemes",
+        "repeated": "vall_e.emb.gates.repeats:load_repeated",
+        "unique_words": "vall_e.emb.gates.repeats:load_unique",
+        "hallucinated": "vall_e.emb.gates.hallucination:load",
+        "word_score": "vall_e.emb.gates.confidence:load_mean",
+        "least_word_score": "vall_e.emb.gates.confidence:load_least",
+        "script_share": "vall_e.emb.gates.script:load",
+        "snr_db": "vall_e.emb.gates.sound:load_snr",
+        "clipped_share": "vall_e.emb.gates.sound:load_clipping",
+        "dc_offset": "vall_e.emb.gates.sound:load_offset",
+        "bandwidth_hz": "vall_e.emb.gates.sound:load_bandwidth",
+        "silence_share": "vall_e.emb.gates.sound:load_silence",
+        "loudness_lufs": "vall_e.emb.gates.sound:load_loudness",
+        "dnsmos": "vall_e.emb.gates.dnsmos:load",
+    },
+)
+BEFORE = ("duration",)  # what datasets of earlier versions were made with
+DEFAULT = (
+    *BEFORE,
+    *("chars_per_s", "phonemes_per_s", "repeated", "unique_words", "hallucinated", "word_score", "least_word_score"),
+    *("script_share", "snr_db", "clipped_share", "dc_offset", "bandwidth_hz", "silence_share"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +43,9 @@ class GateOptions:
     """Options of all gates."""
 
     gates: tuple[str, ...] = config.option(
-        ("duration",), f"scores of each utterance, a comma list: {', '.join(GATES)}, or those of installed packages"
+        DEFAULT,
+        f"scores of each utterance, a comma list: {', '.join(GATES)}, or those of installed packages",
+        before=BEFORE,
     )
     min_duration_s: float = config.option(0.5, "seconds; shorter utterances are rejected")
     max_duration_s: float = config.option(20.0, "seconds; longer segments are split between words, or rejected")
