@@ -56,6 +56,7 @@ class SharedOptions:
     language: str | None = config.option(
         None, "code of all recordings (default: as the corpus says, else detected)"
     )
+    align: str | None = config.option(None, "what puts word times on given texts, like pocketsphinx")
     languages: tuple[str, ...] = config.option((), "the languages that a detection chooses among, like en,fr")
     update: bool = config.option(False, "first drop what changed or went away since an earlier run, then resume")
     overwrite: bool = config.option(False, "start from scratch: drop what an earlier run left in WORK")

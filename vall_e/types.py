@@ -62,6 +62,7 @@ class RejectReason(enum.StrEnum):
     BAD_TIMES = "bad_times"  # segment or word times that are out of order, overlap, or lie outside the audio
     UNSAFE_PATH = "unsafe_path"  # a path in a manifest that points out of its folder
     CHANGED = "changed"  # the audio is not what it was when it was imported
+    TEXT_MISMATCH = "text_mismatch"  # a text that is not in the sound, or speech that is not in the text
     DUPLICATE_ID = "duplicate_id"  # a second recording of the same id
     BAD_ROW = "bad_row"  # a line or entry of a manifest that does not hold what it must
     WORKER_DIED = "worker_died"  # three worker processes died while they worked on it

@@ -15,13 +15,14 @@ from pathlib import Path
 from vall_e import audio, config, layout, stage, storage
 from vall_e.corpora.importing import corpus_root, import_corpus, options_of, roots_of
 from vall_e.emb.asr import detection
+from vall_e.emb.asr.align import align
 from vall_e.emb.asr.base import Recogniser
 from vall_e.emb.asr.detection import Detected
 from vall_e.emb.asr.given import GivenText
-from vall_e.emb.asr.registry import AUTO, RecogniserOptions, load_recognisers
+from vall_e.emb.asr.registry import AUTO, RecogniserOptions, load_aligner, load_recognisers
 from vall_e.executor import EXECUTORS, make_executor
 from vall_e.languages import is_known
-from vall_e.types import NoTranscript, Recording, Reject, Transcript
+from vall_e.types import Note, NoTranscript, Recording, Reject, Transcript
 
 STAGE = "transcribe"
 LIBRARIES = (
@@ -51,6 +52,7 @@ class Worker:
     def __init__(self, roots: audio.Roots, options: TranscribeOptions, of_speakers: Mapping[str, Detected]) -> None:
         self.roots, self.options = roots, options
         self.recognisers = load_recognisers(options)
+        self.aligner = load_aligner(options, say)
         for recogniser in self.recognisers:
             if isinstance(recogniser, GivenText):
                 recogniser.of_speakers = of_speakers
@@ -67,9 +69,27 @@ class Worker:
         except audio.AudioError as error:
             return _rejected(recording.id, error.reason, error.detail)
         result = self._ask(source)
+        rejects: tuple[Reject, ...] = ()
+        notes: tuple[Note, ...] = ()
+        if self.aligner is not None and isinstance(result, Transcript) and _needs_times(recording, result):
+            if self.aligner.supports(result.language):
+                aligned = align(self.aligner, source, result)
+                result, rejects = (
+                    (aligned, ())
+                    if isinstance(aligned, NoTranscript)
+                    else (
+                        aligned.transcript,
+                        aligned.rejects,
+                    )
+                )
+            else:
+                detail = f"{self.options.align} aligns no texts in {result.language!r}: it has no word times"
+                notes = (Note(id=recording.id, stage=STAGE, note="not_aligned", detail=detail),)
         if isinstance(result, NoTranscript):
             return _rejected(recording.id, result.reason, result.detail, recording.duration_s)
-        return stage.Outcome(item_id=recording.id, rows=(result,), audio_s=recording.duration_s)
+        return stage.Outcome(
+            item_id=recording.id, rows=(result,), rejects=rejects, notes=notes, audio_s=recording.duration_s
+        )
 
     def _ask(self, source: audio.Source) -> Transcript | NoTranscript:
         """The first transcript that a recogniser returns; else the last one's reason, with the details of all."""
@@ -88,6 +108,23 @@ class Worker:
             if result.final:
                 break
         return NoTranscript(reason=failures[-1].reason, detail="; ".join(each.detail for each in failures))
+
+
+def say(word: str, language: str) -> str:
+    """A word of a text as it is said; as it is written where nothing sure can be said."""
+    from vall_e.emb.text.base import Unspoken
+    from vall_e.emb.text.normalise import normalise
+    from vall_e.emb.text.spoken import to_spoken
+
+    try:
+        return to_spoken(normalise(word, keep_signs=True), language)
+    except Unspoken:
+        return word
+
+
+def _needs_times(recording: Recording, transcript: Transcript) -> bool:
+    """Whether a text was given without any times."""
+    return not recording.segments and not any(segment.words for segment in transcript.segments)
 
 
 def _rejected(item_id: str, reason: str, detail: str, audio_s: float = 0.0) -> stage.Outcome:
@@ -125,6 +162,7 @@ def transcribe(
     if recorded is not None and not options.overwrite:
         options, notes = config.adopt(recorded, options)
     recognisers = load_recognisers(options)  # reports what is missing before anything is written
+    load_aligner(options, say)
     if recorded is not None and not options.overwrite:
         stage.check_same(output_metadata, recorded, options)
     roots, imported = _import(input_audio, output_metadata, options)

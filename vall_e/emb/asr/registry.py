@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vall_e import config
+from vall_e.emb.asr.align import Aligner, Say
 from vall_e.emb.asr.base import Recogniser
 from vall_e.executor import devices
 from vall_e.languages import is_known
@@ -22,6 +23,11 @@ RECOGNISERS = Registry(
     },
 )
 
+OFF = "off"
+ALIGNERS = Registry(
+    "aligner", "vall_e.aligners", {"pocketsphinx": "vall_e.emb.asr.align_pocketsphinx:PocketSphinxAligner"}
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class RecogniserOptions:
@@ -36,6 +42,12 @@ class RecogniserOptions:
     model_name: str = config.option("large-v3", "whisperx: a Whisper model's name, or a folder in CTranslate2's format")
     align_model: str = config.option(
         AUTO, "whisperx: a Wav2Vec2 CTC folder or name for word times; auto: by language; off: no word times"
+    )
+    align: str = config.option(
+        OFF,
+        f"what puts word times on texts that are given without: {', '.join(ALIGNERS)} (English), or off; then long "
+        "recordings with a text are cut between words",
+        before=OFF,
     )
     language: str = config.option(AUTO, "ISO 639-1 code of all recordings; auto: as the corpus says, else detected")
     languages: tuple[str, ...] = config.option((), "the languages that a detection chooses among (default: all)")
@@ -57,6 +69,8 @@ class RecogniserOptions:
     def __post_init__(self) -> None:
         for name in self.backend:
             RECOGNISERS.check(name)
+        if self.align != OFF:
+            ALIGNERS.check(self.align)
         devices.check(self.device)
         if not 0 <= self.min_language_prob <= 1:
             raise ValueError(f"min_language_prob: {self.min_language_prob} is not in 0..1")
@@ -82,7 +96,7 @@ class RecogniserOptions:
     @property
     def result_options(self) -> dict[str, Any]:
         """The options that change the result: what a resumed run must share with the one before."""
-        values: dict[str, Any] = {"backend": list(self.backend), "language": self.language}
+        values: dict[str, Any] = {"backend": list(self.backend), "language": self.language, "align": self.align}
         if self.language == AUTO:
             values["languages"] = list(self.languages)
             if "sidecar" in self.backend:
@@ -91,6 +105,18 @@ class RecogniserOptions:
             values |= {"model_name": self.model_name, "align_model": self.align_model}
             values["compute_type"] = self.resolved_compute_type
         return values
+
+
+def load_aligner(options: RecogniserOptions, say: Say) -> Aligner | None:
+    """What finds the times of given texts; None where nothing is to.
+
+    Raises:
+        BackendError: a package is missing.
+    """
+    if options.align == OFF:
+        return None
+    aligner: Aligner = ALIGNERS.load(options.align)(say)
+    return aligner
 
 
 def load_recognisers(options: RecogniserOptions) -> list[Recogniser]:
