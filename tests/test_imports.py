@@ -29,6 +29,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         *("vall_e.emb.g2p", "vall_e.emb.qnt", "vall_e.emb.transcribe", "vall_e.emb.process", "vall_e.emb.similar"),
         "vall_e.emb.audit",
+        "vall_e.emb.verify",
         "vall_e.dataset",
     ),
     ("vall_e.report",),

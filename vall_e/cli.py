@@ -34,6 +34,7 @@ COMMANDS = {
     "build": ("vall_e.dataset.__main__:build_main", "utterances and prompts → memory-mapped training data"),
     "g2p": ("vall_e.emb.g2p:main", "a text → phonemes"),
     "audit": ("vall_e.emb.audit:main", "what each score would leave out, and the worst to hear"),
+    "verify": ("vall_e.emb.verify:main", "whether text and sound belong together, by listening again"),
     "export": ("vall_e.corpora.export.command:main", "utterances → Kaldi, lhotse, Hugging Face, WebDataset"),
     "qnt": ("vall_e.emb.qnt:main", "an audio file → codes, and back"),
     "report": ("vall_e.report.summary:main", "the summary of a folder of results"),

@@ -24,7 +24,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 # sections of a config file: one per stage of the chain, and one for each tool beside it
-CONFIG_SECTIONS = ("import", "transcribe", "process", "similar", "build", "g2p", "qnt", "report")
+CONFIG_SECTIONS = ("import", "transcribe", "process", "similar", "build", "g2p", "qnt", "report", "verify")
 
 METADATA_FOLDER, DATASET_FOLDER, BUILT_FOLDER = "metadata", "dataset", "built"
 

@@ -1,6 +1,6 @@
 """Recordings and transcripts → utterances: slices, phonemes and codes, one array and one row each.
 
-    python -m vall_e.emb.process --input-audio VOICES --input-metadata META --output-dataset DATA
+python -m vall_e.emb.process --input-audio VOICES --input-metadata META --output-dataset DATA
 """
 
 from __future__ import annotations
@@ -127,8 +127,10 @@ class Source:
         self.num_matched = len(self.transcripts) - len(strangers)
         self.notes = []
         if strangers:
-            these = "1 transcript names a recording that is" if len(strangers) == 1 else (
-                f"{len(strangers):,} transcripts name recordings that are"
+            these = (
+                "1 transcript names a recording that is"
+                if len(strangers) == 1
+                else (f"{len(strangers):,} transcripts name recordings that are")
             )
             self.notes.append(f"{these} not in {layout.RECORDINGS}, like {strangers[0]}")
 

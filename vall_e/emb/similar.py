@@ -347,9 +347,7 @@ def _read_codes(input_dataset: Path, item: RecordingSlices) -> Iterator[np.ndarr
         yield codes
 
 
-def _gather(
-    outcomes: Iterable[stage.Outcome], todo: Mapping[str, Sequence[Slice]]
-) -> Iterator[tuple[str, np.ndarray]]:
+def _gather(outcomes: Iterable[stage.Outcome], todo: Mapping[str, Sequence[Slice]]) -> Iterator[tuple[str, np.ndarray]]:
     """(key, statistics [N,D]) of each group, in the order of `todo`, whatever the order in which outcomes come.
 
     [0,0] for a group without slices.
@@ -398,9 +396,7 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m vall_e.emb
     config.add_options(parser, SimilarOptions)
     args = parser.parse_args(argv)
     options = config.resolve(SimilarOptions, args, STAGE)
-    report = similar(
-        args.input_dataset, options, input_audio=args.input_audio, input_metadata=args.input_metadata
-    )
+    report = similar(args.input_dataset, options, input_audio=args.input_audio, input_metadata=args.input_metadata)
     return report.finish(None)
 
 

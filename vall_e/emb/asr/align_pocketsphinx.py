@@ -15,6 +15,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,8 @@ FITS = -1.5  # log10 of the score of a frame, on average over RUN_WORDS words; g
 RUN_WORDS = 5
 FILLED = 0.4  # of a span, pauses and its margins in it, that words take at least
 LOWEST = 1e-300
+NO_FIT = -6.0  # of a text that can not be put on the sound at all
+EDGE_S = 0.1  # of what lies before or behind the words; less tells nothing
 # What stands for speech that is not in the text: of each broad kind of sound one phone. All 39 find nothing more and
 # take a hundred times as long, as each is known in every context.
 _PHONES = ("AH", "IY", "S", "T", "N", "R")
@@ -58,6 +61,19 @@ _LETTERS = {
     },
 }
 _LETTER = re.compile("|".join(sorted(_LETTERS, key=len, reverse=True)))
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How well a text fits all of some sound: log10 of the score of a frame; about -0.6 where it does, -3 where not.
+
+    Attributes:
+        whole: on average over its words.
+        edge: the worst of the first word, the last one, and what lies before and behind them.
+    """
+
+    whole: float
+    edge: float
 
 
 class PocketSphinxAligner:
@@ -162,9 +178,9 @@ class PocketSphinxAligner:
         return found or [" ".join(_LETTERS[part] for part in _LETTER.findall(word)) or "AH"]
 
     def _decode(
-        self, samples: np.ndarray, transitions: Sequence[tuple[Any, ...]]
+        self, samples: np.ndarray, transitions: Sequence[tuple[Any, ...]], *, silences: bool = False
     ) -> list[tuple[str, float, float, float]]:
-        """(name, start, end, log10 score a frame) of each word; pauses left out."""
+        """(name, start, end, log10 score a frame) of each word; pauses left out unless `silences` are asked for."""
         decoder = self._decoder
         end = max(transition[1] for transition in transitions)
         decoder.add_fsg("text", decoder.create_fsg("text", 0, end, transitions))
@@ -183,8 +199,25 @@ class PocketSphinxAligner:
                 math.log10(max(entry.ascore, LOWEST)) / (entry.end_frame - entry.start_frame + 1),
             )
             for entry in decoder.seg()
-            if entry.word[0] not in "<[+("
+            if silences or entry.word[0] not in "<[+("
         ]
+
+    def fit(self, samples: np.ndarray, text: str) -> Fit:
+        """How well int16 samples [n] at 16 kHz are all of a text and nothing else: a forced alignment."""
+        words = text.split()
+        names, _ = self._names(words, 0, len(words))
+        if not names:
+            return Fit(NO_FIT, NO_FIT)
+        chain = [(place, place + 1, 0.9, name) for place, name in enumerate(names)]
+        found = self._decode(samples, chain, silences=True)
+        spoken = [each for each in found if each[0][0] not in "<[+("]
+        if len(spoken) < len(names):
+            return Fit(NO_FIT, NO_FIT)
+        frames = sum(end_s - start_s for _, start_s, end_s, _ in spoken)
+        whole = sum(score * (end_s - start_s) for _, start_s, end_s, score in spoken) / frames
+        first, last = found.index(spoken[0]), found.index(spoken[-1])
+        edges = [each for each in (*found[:first], *found[last + 1 :]) if each[2] - each[1] >= EDGE_S]
+        return Fit(round(whole, 4), round(min(each[3] for each in (spoken[0], spoken[-1], *edges)), 4))
 
     def _placed(
         self, found: Sequence[tuple[str, float, float, float]], names: Sequence[str], indices: Sequence[int]

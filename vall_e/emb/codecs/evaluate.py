@@ -1,6 +1,6 @@
 """How good codecs are on a person's own audio: a table per codec and number of levels, and spectrograms side by side.
 
-    python -m vall_e.emb.qnt report --input-audio DIR --audio-backend tiny,encodec [--output DIR]
+python -m vall_e.emb.qnt report --input-audio DIR --audio-backend tiny,encodec [--output DIR]
 """
 
 from __future__ import annotations

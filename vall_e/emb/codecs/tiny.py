@@ -220,6 +220,4 @@ def _read_config(path: Path, metadata: dict[str, str]) -> TinyConfig:
 def load(options: CodecOptions) -> TinyCodec:
     if options.dtype != "float32":
         raise UsageError(f"tiny: it computes with float32 only, not {options.dtype}")
-    return TinyCodec(
-        weights=options.weights, num_levels=options.levels, device=devices.kind_of(options.device)
-    )
+    return TinyCodec(weights=options.weights, num_levels=options.levels, device=devices.kind_of(options.device))

@@ -1,0 +1,214 @@
+"""Whether text and sound of each utterance belong together: the codes are decoded and listened to again.
+
+    vall-e verify WORK [--sample 500] [--backend pocketsphinx]
+
+What comes out lands beside the scores of the gates, in dataset/scores.jsonl, for `vall-e audit` and `build`:
+
+- `cer`: character error rate of what is recognised against the utterance's own text;
+- `cer_margin`: how much lower it is than against the best of some neighbours' texts; below 0 another text fits better;
+- `edge_errors`: the share of the first and last five characters that are wrong: words that were cut;
+- `align_score`, `align_edge`: log10 of the score of a frame when all of the text and nothing else is put on the sound;
+  on average, and the worst of both ends (English);
+- `align_margin`: how much higher it is than with the best of the neighbours' texts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import hashlib
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vall_e import audio, config, layout, progress, scores, stage, storage
+from vall_e.emb.asr.align_pocketsphinx import PocketSphinxAligner
+from vall_e.emb.asr.registry import RECOGNISERS, RecogniserOptions
+from vall_e.emb.codecs.base import decode
+from vall_e.emb.codecs.registry import CodecOptions, load_codec
+from vall_e.emb.text.written import characters, edit_path
+from vall_e.executor import EXECUTORS, make_executor
+from vall_e.types import NoTranscript, Transcript, UsageError, Utterance, safe_path
+
+STAGE = "verify"
+NAMES = ("cer", "cer_margin", "edge_errors", "align_score", "align_edge", "align_margin")
+BAD = {"cer": "high", "edge_errors": "high"}  # of the others low scores are the worst
+NEIGHBOURS = 3  # texts of other utterances of the same language that each is compared with
+EDGE_CHARACTERS = 5
+RATE_HZ = 16_000
+ENGLISH = "en"
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyOptions:
+    """Options of `vall-e verify`."""
+
+    backend: str = config.option("pocketsphinx", "the recogniser that listens: pocketsphinx (English) or whisperx")
+    model_name: str = config.option("large-v3", "whisperx: a Whisper model's name, or a folder in CTranslate2's format")
+    sample: int = config.option(0, "utterances to take, by a hash of their ids; 0 is all")
+    weights: Path | None = config.option(None, "weights of the codec, as the dataset was made with")
+    device: str = config.option("cpu", "where the codec and whisperx run")
+    executor: str = config.option("local", "where workers run", choices=EXECUTORS)
+    workers: int = config.option(1, "processes, one thread each; 0 is one per core")
+
+    def __post_init__(self) -> None:
+        RECOGNISERS.check(self.backend)
+        if self.backend == "sidecar":
+            raise ValueError("backend: sidecar does not listen; take pocketsphinx or whisperx")
+        if self.sample < 0:
+            raise ValueError(f"sample: {self.sample} is below 0")
+
+
+@dataclass(frozen=True)
+class Item:
+    """An utterance to listen to, and texts of others."""
+
+    id: str
+    duration_s: float
+    row: Utterance
+    others: tuple[str, ...]
+
+
+def verify(work: Path, options: VerifyOptions) -> tuple[int, int]:
+    """Scores what has no scores yet → (utterances scored, those that the recogniser's languages leave out).
+
+    Raises:
+        UsageError: no dataset there, or a codec of other weights. BackendError: a package is missing.
+    """
+    dataset = work / layout.DATASET_FOLDER
+    storage.require_file(dataset / layout.UTTERANCES, layout.MADE_BY[layout.UTTERANCES])
+    head = storage.read_json(dataset / layout.DATASET_JSON) or {}
+    make_worker = functools.partial(Worker, dataset, head, options)
+    make_worker()  # what is missing is said before hours of work
+    rows = sorted(storage.read_rows(dataset / layout.UTTERANCES, Utterance), key=lambda row: row.id)
+    chosen = _sample(rows, options.sample)
+    able = [row for row in chosen if options.backend != "pocketsphinx" or row.language == ENGLISH]
+    known = scores.Scores(dataset)
+    done = {row.id for row in able if known.of(row.id).get("cer") is not None}
+    items = list(_items([row for row in able if row.id not in done], rows))
+    executor = make_executor(options.executor, options.workers, options.device)
+    found = executor.map(make_worker, stage.bunches(items), split=stage.Bunch.split)
+    outcomes = (outcome for part in found for outcome in part)
+    total_s = sum(item.duration_s for item in items)
+    with storage.folder_lock(dataset), storage.JsonlWriter(dataset / layout.SCORES) as writer:
+        for outcome in progress.track(outcomes, STAGE, len(items), total_s, audio_s=lambda each: each.audio_s):
+            writer.write(outcome.rows)
+    return len(items), len(chosen) - len(able)
+
+
+def _sample(rows: Sequence[Utterance], number: int) -> list[Utterance]:
+    """`number` of the rows, by a hash of their ids, so that more of them are the same and further ones; 0: all."""
+    if not number:
+        return list(rows)
+    order = sorted(rows, key=lambda row: hashlib.sha256(f"verify {row.id}".encode()).digest())
+    return sorted(order[:number], key=lambda row: row.id)
+
+
+def _items(wanted: Sequence[Utterance], rows: Sequence[Utterance]) -> Iterator[Item]:
+    """Each with the texts of the utterances of its language that come after it by a hash."""
+    of_language: dict[str, list[Utterance]] = defaultdict(list)
+    for row in rows:
+        of_language[row.language].append(row)
+    for row in wanted:
+        pool = of_language[row.language]
+        start = int.from_bytes(hashlib.sha256(row.id.encode()).digest()[:8], "little") % len(pool)
+        others: list[str] = []
+        for step in range(len(pool)):
+            text = _text(pool[(start + step) % len(pool)])
+            if text != _text(row) and text not in others:
+                others.append(text)
+            if len(others) == NEIGHBOURS:
+                break
+        yield Item(row.id, row.duration_s, row, tuple(others))
+
+
+def _text(row: Utterance) -> str:
+    return row.spoken or row.text
+
+
+class Worker:
+    """Decodes and listens."""
+
+    def __init__(self, dataset: Path, head: dict[str, Any], options: VerifyOptions) -> None:
+        import torch
+
+        torch.set_num_threads(1)
+        made = head.get("config") or {}
+        known = {key: made[key] for key in ("audio_backend", "levels", "bit_width", "dtype") if key in made}
+        self.dataset = dataset
+        self.codec = load_codec(CodecOptions(weights=options.weights, device=options.device, **known))
+        if storage.to_row(self.codec.spec) != head.get("codec"):
+            raise UsageError(f"{dataset}: made with other weights of its codec; give them with --weights")
+        recogniser = RecogniserOptions(
+            backend=(options.backend,), model_name=options.model_name, align_model="off", device=options.device
+        )
+        self.recogniser = RECOGNISERS.load(options.backend)(recogniser)
+        self.aligner = PocketSphinxAligner(lambda word, language: word)
+
+    def __call__(self, bunch: stage.Bunch) -> list[stage.Outcome]:
+        return [self._score(item) for item in bunch.items]
+
+    def _score(self, item: Item) -> stage.Outcome:
+        row = item.row
+        codes = storage.read_array(safe_path(self.dataset, row.codes))
+        samples = decode(self.codec, codes)
+        mono = samples if samples.ndim == 1 else samples.mean(axis=0)
+        heard = audio.resample(np.ascontiguousarray(mono), self.codec.spec.sample_rate_hz, RATE_HZ)
+        found: dict[str, float | None] = self._by_recogniser(heard, item)
+        if row.language == ENGLISH:
+            found |= self._by_alignment(heard, item)
+        line = {"id": row.id, "scores": found}
+        return stage.Outcome(item_id=row.id, rows=(line,), audio_s=row.duration_s)
+
+    def _by_recogniser(self, samples: np.ndarray, item: Item) -> dict[str, float | None]:
+        own = characters(_text(item.row))
+        heard = characters(self._recognise(samples, item.row))
+        distance, wrong = edit_path(own, heard)
+        error_rate = distance / max(len(own), 1)
+        others = [edit_path(other, heard)[0] / max(len(other), 1) for other in map(characters, item.others)]
+        edges = [place for place in range(len(own)) if min(place, len(own) - 1 - place) < EDGE_CHARACTERS]
+        return {
+            "cer": round(error_rate, 4),
+            "cer_margin": round(min(others) - error_rate, 4) if others else None,
+            "edge_errors": round(sum(place in wrong for place in edges) / max(len(edges), 1), 4),
+        }
+
+    def _recognise(self, samples: np.ndarray, row: Utterance) -> str:
+        with tempfile.NamedTemporaryFile(suffix=".wav") as file:
+            path = Path(file.name)
+            audio.write(path, samples, RATE_HZ)
+            source = audio.Source(audio.probe(path, row.id), path)
+            (result,) = self.recogniser.transcribe([source], row.language)
+        if isinstance(result, NoTranscript):
+            return ""
+        assert isinstance(result, Transcript)
+        return result.text
+
+    def _by_alignment(self, samples: np.ndarray, item: Item) -> dict[str, float | None]:
+        whole = np.clip(np.round(samples * 32767.0), -32768, 32767).astype("<i2")
+        own = self.aligner.fit(whole, _text(item.row))
+        others = [self.aligner.fit(whole, other).whole for other in item.others]
+        margin = round(own.whole - max(others), 4) if others else None
+        return {"align_score": own.whole, "align_edge": own.edge, "align_margin": margin}
+
+
+def main(argv: Sequence[str] | None = None, *, prog: str = "vall-e verify") -> int:
+    parser = argparse.ArgumentParser(prog=prog, description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("work", type=Path, help="a folder that prepare made")
+    config.add_options(parser, VerifyOptions)
+    args = parser.parse_args(argv)
+    options = config.resolve(VerifyOptions, args, STAGE)
+    number, left_out = verify(args.work, options)
+    print(f"{number:,} utterances scored; vall-e audit {args.work} shows what limits would leave out")
+    if left_out:
+        print(f"{left_out:,} utterances are in languages that {options.backend} does not know; they have no scores")
+    return 0
+
+
+if __name__ == "__main__":
+    config.run_main(main)
