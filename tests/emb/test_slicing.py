@@ -71,6 +71,18 @@ def test_false_takes_the_file_whole_and_true_cuts_even_a_short_one() -> None:
     assert [(item.id, item.num_samples) for item in cut] == [("g/s/a.wav-00000", round(0.8 * 16_000))]
 
 
+def test_a_long_segment_is_cut_behind_a_sentence_rather_than_at_a_pause() -> None:
+    """A breath inside a sentence is often a little longer than the pause behind one."""
+    words = [("I", 0.0, 0.4), ("left", 0.5, 1.0), ("Then", 1.2, 1.5), ("she", 1.9, 2.3), ("came", 2.4, 3.0)]
+    long = Segment(text="I left. Then she came.", start_s=0, end_s=3, words=segment(*words).words)
+    slices, _ = plan_slices(recording(4), transcript(long), limits(longest=2.0))
+    assert [cut.text for cut in slices] == ["I left.", "Then she came."]
+    far = [("I", 0.0, 0.4), ("left", 0.5, 1.0), ("Then", 1.1, 1.3), ("she", 2.1, 2.3), ("came", 2.4, 3.0)]
+    long = Segment(text="I left. Then she came.", start_s=0, end_s=3, words=segment(*far).words)
+    slices, _ = plan_slices(recording(4), transcript(long), limits(longest=2.0))
+    assert [cut.text for cut in slices] == ["I left. Then", "she came."]  # a pause that is wide enough wins
+
+
 def test_a_long_segment_is_cut_at_its_widest_gap_with_its_punctuation() -> None:
     words = [("Well", 0.0, 0.5), ("then", 0.6, 1.0), ("let's", 2.0, 2.5), ("go", 2.6, 3.0)]
     long = segment(*words)

@@ -12,6 +12,9 @@ from vall_e.types import Recording, Reject, RejectReason, Segment, Transcript, W
 
 STAGE = "process"
 MARGIN_S = 0.2  # of silence kept on each side of a slice, as far as the gap to the neighbouring word allows
+SENTENCE_S = 0.3  # by which the end of a sentence is preferred to a pause
+SENTENCE_ENDS = ".!?…。！？"
+CLOSING = "\"'”’)]»」』"
 TOLERANCE_S = 0.5  # by which recognisers may place the last word behind the end of the audio
 
 
@@ -123,12 +126,17 @@ def _piece(segment: Segment, recording: Recording) -> Speech:
 def split(piece: Speech, max_samples: int, sample_rate_hz: int) -> list[Speech]:
     """Halves at the widest gap between words until every part is short enough or has one word.
 
-    The middle wins among gaps of the same width, so that parts are of like length.
+    A gap behind a sentence counts as SENTENCE_S wider. The middle wins among gaps of the same width, so that parts are
+    of like length.
     """
     if piece.last - piece.first <= max_samples or len(piece.words) < 2:
         return [piece]
     words = piece.words
-    gaps = [late.start_s - early.end_s for early, late in zip(words, words[1:], strict=False)]
+    ends = sentence_ends(piece.text, words)
+    gaps = [
+        late.start_s - early.end_s + SENTENCE_S * end
+        for early, late, end in zip(words, words[1:], ends, strict=False)
+    ]
     at = max(range(1, len(words)), key=lambda n: (gaps[n - 1], -abs(n - len(words) / 2)))
     left_text, right_text = split_text(piece.text, words, at)
     end = seconds_to_samples(words[at - 1].end_s, sample_rate_hz)
@@ -136,6 +144,28 @@ def split(piece: Speech, max_samples: int, sample_rate_hz: int) -> list[Speech]:
     left = Speech(left_text, piece.first, end, words[:at], piece.speaker)
     right = Speech(right_text, start, piece.last, words[at:], piece.speaker)
     return split(left, max_samples, sample_rate_hz) + split(right, max_samples, sample_rate_hz)
+
+
+def sentence_ends(text: str, words: Sequence[Word]) -> list[bool]:
+    """Whether a sentence of `text` ends behind each word but the last, by the marks up to the next one.
+
+    Example:
+        >>> words = [Word(text=text, start_s=0, end_s=1) for text in ("so", "he", "said", "yes")]
+        >>> sentence_ends('So he said. "Yes!"'.lower(), words)
+        [False, False, True]
+    """
+    places, cursor = [], 0
+    for word in words:
+        found = text.find(word.text, cursor)
+        if found < 0:  # the words are not those of the text: their own marks tell
+            return [word.text.rstrip(CLOSING).endswith(tuple(SENTENCE_ENDS)) for word in words[:-1]]
+        cursor = found + len(word.text)
+        places.append((found, cursor))
+    ends = []
+    for (_, end), (start, _) in zip(places, places[1:], strict=False):
+        marks = text[max(0, end - 1) : start].split(" ")[0]  # the word's last character, and what is behind it
+        ends.append(marks.rstrip(CLOSING).endswith(tuple(SENTENCE_ENDS)))
+    return ends
 
 
 def split_text(text: str, words: Sequence[Word], at: int) -> tuple[str, str]:
