@@ -28,6 +28,7 @@ STAGES = {
 # sub-command → its function, and what it does
 COMMANDS = {
     "import": ("vall_e.corpora.importing:main", "a corpus → recordings.jsonl"),
+    "import-codes": ("vall_e.corpora.import_codes:main", "code files of e-c-k-e-r/vall-e → plain npy"),
     "transcribe": ("vall_e.emb.transcribe:main", "recordings → transcripts.jsonl"),
     "process": ("vall_e.emb.process:main", "transcripts → utterances: phonemes and codes"),
     "similar": ("vall_e.emb.similar:main", "utterances → speaker prompts"),

@@ -39,8 +39,15 @@ class HuggingFace:
     def recordings(self, root: Path) -> Iterator[Recording | Reject]:
         """See Corpus. Raises UsageError: no such file, one that is damaged, or without a column of audio."""
         folder = root if root.is_dir() else root.parent
-        files = [root] if root.is_file() else sorted(
-            path for suffix in (".parquet", ".arrow") for path in root.rglob(f"*{suffix}") if "cache-" not in path.name
+        files = (
+            [root]
+            if root.is_file()
+            else sorted(
+                path
+                for suffix in (".parquet", ".arrow")
+                for path in root.rglob(f"*{suffix}")
+                if "cache-" not in path.name
+            )
         )
         if not files:
             raise UsageError(f"{root}: no .parquet or .arrow there")

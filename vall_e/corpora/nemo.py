@@ -48,8 +48,10 @@ class Nemo:
                     whole.append(row)
                     continue
                 written = text_of(row.get("audio_filepath"))
-                path = paths.relative(written) if written else Problem(
-                    reason=RejectReason.BAD_ROW, detail="no audio_filepath"
+                path = (
+                    paths.relative(written)
+                    if written
+                    else Problem(reason=RejectReason.BAD_ROW, detail="no audio_filepath")
                 )
                 if isinstance(path, Problem):
                     whole.append(rejected(own_id(where), path.reason, f"{where}: {path.detail}"))

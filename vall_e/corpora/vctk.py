@@ -47,6 +47,4 @@ class VCTK:
             speaker, number, _ = found.groups()
             beside = root / "txt" / speaker / f"{speaker}_{number}.txt"
             text = one_line(" ".join(line for _, line in lines(beside))) if beside.is_file() else ""
-            yield Recording(
-                id=own_id(stem), path=f"{folder}/{path}", speaker=speaker, language="en", text=text or None
-            )
+            yield Recording(id=own_id(stem), path=f"{folder}/{path}", speaker=speaker, language="en", text=text or None)
