@@ -93,8 +93,9 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
 
 def json_lines(path: Path, root: Path) -> Iterator[tuple[str, dict[str, Any] | Reject]]:
     """(name of the line, object) for each line of a JSONL file; a Reject for a line that is no object."""
+    name = path.relative_to(root).as_posix() if path != root else path.name
     for number, line in lines(path):
-        where = f"{path.relative_to(root).as_posix() if path != root else path.name}:{number}"
+        where = f"{name}:{number}"
         try:
             value = json.loads(line, parse_constant=lambda name: float("nan"))
         except (ValueError, RecursionError) as error:
@@ -126,13 +127,14 @@ def number_of(value: Any) -> float | None:
 
 def audio_files(root: Path) -> Iterator[str]:
     """Paths below `root`, relative to it, of the files with an extension of audio, in order; links are left out."""
+    prefix = len(os.path.join(root, ""))
     for folder, folders, names in os.walk(root):
         folders.sort()
         for name in sorted(names):
             if has_audio_extension(name) and not name.startswith(APPLE_DOUBLE):
                 path = os.path.join(folder, name)
                 if not os.path.islink(path):
-                    yield os.path.relpath(path, root).replace(os.sep, "/")
+                    yield path[prefix:]
 
 
 class Paths:

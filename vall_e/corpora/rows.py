@@ -28,7 +28,7 @@ def fields(row: Mapping[str, Any], text_key: str | None = None) -> dict[str, Any
     """
     low = {key.lower(): value for key, value in row.items()}
     text = text_of(low.get(text_key.lower())) if text_key else first_text(low, TEXT_KEYS)
-    scores = {key: value for key in SCORE_KEYS if (value := number_of(low.get(key))) is not None}
+    scores = {key: value for key in SCORE_KEYS if key in low and (value := number_of(low[key])) is not None}
     return {
         "text": text,
         "speaker": first_text(low, SPEAKER_KEYS) or UNKNOWN_SPEAKER,
@@ -39,4 +39,4 @@ def fields(row: Mapping[str, Any], text_key: str | None = None) -> dict[str, Any
 
 def first_text(row: Mapping[str, Any], keys: tuple[str, ...]) -> str | None:
     """The first of `keys` that holds a text in a row with keys in lower case."""
-    return next((found for key in keys if (found := text_of(row.get(key)))), None)
+    return next((found for key in keys if key in row and (found := text_of(row[key]))), None)
