@@ -13,6 +13,7 @@ from typing import Any
 
 from vall_e.corpora.base import language_fields, lines, number_of, own_id, rejected, text_of
 from vall_e.corpora.registry import ImportOptions
+from vall_e.corpora.tables import unquoted
 from vall_e.types import Problem, Recording, Reject, RejectReason, UsageError
 
 VALIDATED = "validated"
@@ -85,7 +86,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     header: list[str] | None = None
     for line, content in lines(path):
         cells = next(csv.reader([content], delimiter="\t", quoting=csv.QUOTE_NONE, strict=True), [])
-        cells = [_unquoted(cell) for cell in cells]
+        cells = [unquoted(cell) for cell in cells]
         if header is None:
             header = cells
             missing = [name for name in ("client_id", "path", "sentence") if name not in header]
@@ -93,12 +94,6 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
                 raise UsageError(f"{path}: its header has no column {', '.join(missing)}")
         else:
             yield line, dict(zip(header, cells, strict=False)) if len(cells) <= len(header) else {}
-
-
-def _unquoted(cell: str) -> str:
-    inner = cell[1:-1]
-    quoted = len(cell) > 2 and cell[0] == cell[-1] == '"' and '""' in inner and '"' not in inner.replace('""', "")
-    return inner.replace('""', '"') if quoted else cell
 
 
 def _official_splits(folder: Path) -> dict[str, str]:

@@ -207,10 +207,10 @@ def _cells(lines: list[tuple[int, str]], separator: str) -> list[tuple[int, list
 
 
 def _split(line: str, separator: str) -> list[str]:
-    return [_unquoted(_one_line(cell)) for cell in line.split(separator)]
+    return [unquoted(_one_line(cell)) for cell in line.split(separator)]
 
 
-def _unquoted(cell: str) -> str:
+def unquoted(cell: str) -> str:
     """Without the quotes that a program put around it, which doubled those inside."""
     inner = cell[1:-1]
     if len(cell) > 2 and cell[0] == cell[-1] == '"' and '""' in inner and '"' not in inner.replace('""', ""):

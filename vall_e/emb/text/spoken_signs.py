@@ -13,6 +13,7 @@ import unicodedata
 
 from vall_e.emb.text.base import Unspoken
 from vall_e.emb.text.normalise import REPLACEMENT
+from vall_e.emb.text.spoken_numbers import word_at
 
 _ROWS = """
 en  + plus    & and  = equals         @ at           § section  ÷ divided_by     ± plus_or_minus  ♯ sharp  ♭ flat
@@ -75,7 +76,7 @@ def read_signs(text: str, language: str) -> str:
         raise Unspoken(found.group()[:40], "remark in brackets", language)
     if not _refused().isdisjoint(text):
         place = next(place for place, char in enumerate(text) if char in _refused())
-        raise Unspoken(_around(text, place), f"sign {text[place]}", language)
+        raise Unspoken(word_at(text, place)[:40], f"sign {text[place]}", language)
     return text
 
 
@@ -84,9 +85,3 @@ def _refused() -> frozenset[str]:
     """Every symbol of Unicode, and the marks that voices read."""
     symbols = (chr(code) for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code))[0] == "S")
     return _SAID_MARKS.union(symbols) - {REPLACEMENT}
-
-
-def _around(text: str, place: int) -> str:
-    start = text.rfind(" ", 0, place) + 1
-    end = text.find(" ", place)
-    return text[start : end if end >= 0 else len(text)][:40]
