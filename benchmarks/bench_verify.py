@@ -21,7 +21,8 @@ import numpy as np
 from bench_align import PARTS
 
 from vall_e import cli, scores, storage
-from vall_e.emb.verify import BAD, NAMES, VerifyOptions, verify
+from vall_e.emb.gates.corpus import BAD
+from vall_e.emb.verify import NAMES, VerifyOptions, verify
 from vall_e.types import Utterance
 
 VOICES = ("slt", "rms", "awb", "kal16")
@@ -87,8 +88,8 @@ def main() -> None:
         ranks = []
         print(f"{number} pairs; share found at {FALSE_ALARMS:.0%} false alarms: {', '.join(KINDS)}")
         for name in NAMES:
-            values = np.array([later.of(row.id).get(name) for row in rows], float)
-            badness = values if BAD.get(name) == "high" else -values
+            values = np.array([later.of(row.id).get(name) for row in rows], float)  # null: it could not be put at all
+            badness = np.nan_to_num(values if BAD.get(name) == "high" else -values, nan=np.nanmax(np.abs(values)))
             ranks.append(np.argsort(np.argsort(badness, kind="stable"), kind="stable"))
             shares = found_share(badness, kinds)
             print(f"{name:<14}" + "".join(f"{share:>9.0%}" for share in shares.values()))

@@ -53,7 +53,7 @@ def test_wrong_pairs_have_the_worst_scores(work: Path, capsys: pytest.CaptureFix
     values = found(work)
     first, second, right, also_right = (values[name] for name in sorted(values) if "slt" in name)
     assert not values["g/hans/a.wav"]
-    assert all(set(each) == set(NAMES) for each in (first, second, right, also_right))
+    assert all(set(each) == set(NAMES) for each in (right, also_right))
     for pair in (right, also_right):
         assert pair["align_score"] > -1 and pair["align_margin"] > 0.5 and pair["cer_margin"] > 0
     for swapped in (first, second):

@@ -134,8 +134,7 @@ def split(piece: Speech, max_samples: int, sample_rate_hz: int) -> list[Speech]:
     words = piece.words
     ends = sentence_ends(piece.text, words)
     gaps = [
-        late.start_s - early.end_s + SENTENCE_S * end
-        for early, late, end in zip(words, words[1:], ends, strict=False)
+        late.start_s - early.end_s + SENTENCE_S * end for early, late, end in zip(words, words[1:], ends, strict=False)
     ]
     at = max(range(1, len(words)), key=lambda n: (gaps[n - 1], -abs(n - len(words) / 2)))
     left_text, right_text = split_text(piece.text, words, at)

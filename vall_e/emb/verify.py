@@ -9,6 +9,7 @@ What comes out lands beside the scores of the gates, in dataset/scores.jsonl, fo
 - `edge_errors`: the share of the first and last five characters that are wrong: words that were cut;
 - `align_score`, `align_edge`: log10 of the score of a frame when all of the text and nothing else is put on the sound;
   on average, and the worst of both ends (English);
+- `edge_speech_s`: seconds of speech before the first word and behind the last one of the text (English);
 - `align_margin`: how much higher it is than with the best of the neighbours' texts.
 """
 
@@ -36,8 +37,7 @@ from vall_e.executor import EXECUTORS, make_executor
 from vall_e.types import NoTranscript, Transcript, UsageError, Utterance, safe_path
 
 STAGE = "verify"
-NAMES = ("cer", "cer_margin", "edge_errors", "align_score", "align_edge", "align_margin")
-BAD = {"cer": "high", "edge_errors": "high"}  # of the others low scores are the worst
+NAMES = ("cer", "cer_margin", "edge_errors", "align_score", "align_edge", "edge_speech_s", "align_margin")
 NEIGHBOURS = 3  # texts of other utterances of the same language that each is compared with
 EDGE_CHARACTERS = 5
 RATE_HZ = 16_000
@@ -194,7 +194,8 @@ class Worker:
         own = self.aligner.fit(whole, _text(item.row))
         others = [self.aligner.fit(whole, other).whole for other in item.others]
         margin = round(own.whole - max(others), 4) if others else None
-        return {"align_score": own.whole, "align_edge": own.edge, "align_margin": margin}
+        edges = {"align_edge": own.edge, "edge_speech_s": own.edge_speech_s}
+        return {"align_score": own.whole, **edges, "align_margin": margin}
 
 
 def main(argv: Sequence[str] | None = None, *, prog: str = "vall-e verify") -> int:

@@ -37,6 +37,8 @@ RUN_WORDS = 5
 FILLED = 0.4  # of a span, pauses and its margins in it, that words take at least
 LOWEST = 1e-300
 NO_FIT = -6.0  # of a text that can not be put on the sound at all
+PHONE_S = 0.2  # of a phone, at most, on average over a word at the end of a sentence
+QUIET_DB = -30.0  # below the loud frames, where there is no speech
 EDGE_S = 0.1  # of what lies before or behind the words; less tells nothing
 # What stands for speech that is not in the text: of each broad kind of sound one phone. All 39 find nothing more and
 # take a hundred times as long, as each is known in every context.
@@ -70,10 +72,13 @@ class Fit:
     Attributes:
         whole: on average over its words.
         edge: the worst of the first word, the last one, and what lies before and behind them.
+        edge_speech_s: seconds of speech before the first word and behind the last, or that make these two longer than
+            they can be: words that are not in the text.
     """
 
     whole: float
     edge: float
+    edge_speech_s: float | None
 
 
 class PocketSphinxAligner:
@@ -207,17 +212,25 @@ class PocketSphinxAligner:
         words = text.split()
         names, _ = self._names(words, 0, len(words))
         if not names:
-            return Fit(NO_FIT, NO_FIT)
+            return Fit(NO_FIT, NO_FIT, None)
         chain = [(place, place + 1, 0.9, name) for place, name in enumerate(names)]
         found = self._decode(samples, chain, silences=True)
         spoken = [each for each in found if each[0][0] not in "<[+("]
         if len(spoken) < len(names):
-            return Fit(NO_FIT, NO_FIT)
+            return Fit(NO_FIT, NO_FIT, None)
         frames = sum(end_s - start_s for _, start_s, end_s, _ in spoken)
         whole = sum(score * (end_s - start_s) for _, start_s, end_s, score in spoken) / frames
         first, last = found.index(spoken[0]), found.index(spoken[-1])
         edges = [each for each in (*found[:first], *found[last + 1 :]) if each[2] - each[1] >= EDGE_S]
-        return Fit(round(whole, 4), round(min(each[3] for each in (spoken[0], spoken[-1], *edges)), 4))
+        edge = min(each[3] for each in (spoken[0], spoken[-1], *edges))
+        outside_s = _loud_s(samples, 0.0, spoken[0][1]) + _loud_s(samples, spoken[-1][2], len(samples) / RATE_HZ)
+        stretched_s = sum(self._stretched_s(*each) for each in {spoken[0], spoken[-1]})
+        return Fit(round(whole, 4), round(edge, 4), round(outside_s + stretched_s, 3))
+
+    def _stretched_s(self, name: str, start_s: float, end_s: float, _: float) -> float:
+        """By how much a word is longer than its phones can be."""
+        phones = self._decoder.lookup_word(name) or ""
+        return max(0.0, end_s - start_s - PHONE_S * len(phones.split()) - EDGE_S)
 
     def _placed(
         self, found: Sequence[tuple[str, float, float, float]], names: Sequence[str], indices: Sequence[int]
@@ -232,6 +245,16 @@ class PocketSphinxAligner:
             else:
                 out.append(Other(start_s, end_s))
         return out
+
+
+def _loud_s(samples: np.ndarray, start_s: float, end_s: float) -> float:
+    """Seconds of frames of 10 ms that are as loud as speech, between two times."""
+    size = RATE_HZ // FRAMES_PER_S
+    count = len(samples) // size
+    frames = samples[: count * size].astype(np.float64).reshape(count, size)
+    power = np.mean(np.square(frames), axis=1)
+    loud = power > np.quantile(power, 0.95) * 10 ** (QUIET_DB / 10) if count else power > 0
+    return float(loud[int(start_s * FRAMES_PER_S) : int(end_s * FRAMES_PER_S)].sum() / FRAMES_PER_S)
 
 
 def _grammar(names: Sequence[str], expected: int, ends: Sequence[int] = ()) -> list[tuple[Any, ...]]:
