@@ -66,6 +66,23 @@ def test_auto_finds_a_corpus_by_its_own_marker_files(tmp_path: Path, name: str) 
         import_corpus(made.path, tmp_path / "meta", ImportOptions(executor="serial", corpus="folder"))
 
 
+@pytest.mark.parametrize("name", ["backup.tar", "table.parquet", "cuts.json", "haircuts.jsonl", "train.txt", "content.txt"])
+def test_a_folder_of_speech_with_other_things_in_it_stays_one(tmp_path: Path, name: str) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
+    speech(tmp_path / "in" / "ann" / "a.wav")
+    write(tmp_path / "in" / "ann" / "a.txt", "a text")
+    if name.endswith(".parquet"):
+        parquet.write_table(pa.table({"id": [1], "text": ["x"]}), tmp_path / "in" / name)
+    elif name.endswith(".tar"):
+        tar(tmp_path / "in" / name, {"b.wav": sound_bytes("b.wav")})
+    else:
+        write(tmp_path / "in" / name, "{}\n")
+    import_corpus(tmp_path / "in", tmp_path / "meta", ImportOptions(executor="serial"))
+    assert json.loads((tmp_path / "meta" / "metadata.json").read_text())["corpus"] == "folder"
+
+
 def test_a_plain_folder_stays_one(tmp_path: Path) -> None:
     speech(tmp_path / "in" / "g" / "ann" / "a.wav")
     write(tmp_path / "in" / "g" / "ann" / "a.txt", "a text")

@@ -31,10 +31,13 @@ class HuggingFace:
         self._split, self._audio_roots, self._text_column = options.split, options.audio_root, options.text_column
 
     def is_at(self, root: Path) -> bool:
+        """By `datasets`' own files, or a parquet file with a column of audio."""
         if root.is_file():
-            return root.suffix == ".parquet"
-        return any(next(root.glob(mark), None) for mark in ("*.parquet", "data/*.parquet", "dataset_info.json",
-                                                            "dataset_dict.json"))  # fmt: skip
+            return root.suffix == ".parquet" and _holds_audio(root)
+        if any((root / name).is_file() for name in ("dataset_info.json", "dataset_dict.json")):
+            return True
+        found = next((path for mark in ("*.parquet", "data/*.parquet") for path in sorted(root.glob(mark))), None)
+        return found is not None and _holds_audio(found)
 
     def recordings(self, root: Path) -> Iterator[Recording | Reject]:
         """See Corpus. Raises UsageError: no such file, one that is damaged, or without a column of audio."""
@@ -128,6 +131,18 @@ def _audio_column(schema: Any, file: Path) -> str:
     if not names:
         raise UsageError(f"{file}: no column of audio among {', '.join(schema.names)}")
     return str(next((name for name in _AUDIO_COLUMNS if name in names), names[0]))
+
+
+def _holds_audio(file: Path) -> bool:
+    """Whether a parquet file has a column of structs with bytes, as `datasets` writes audio."""
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
+    try:
+        schema = parquet.read_schema(file)
+    except (pa.ArrowException, OSError):
+        return False
+    return any(pa.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0 for field in schema)
 
 
 def _without_bytes(batch: Any, column: str) -> Any:

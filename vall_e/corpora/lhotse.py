@@ -6,6 +6,7 @@ PATH is the file of the cuts (`.jsonl`, `.jsonl.gz`, `.json`, `.yaml`), or a fol
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from vall_e.corpora.rows import SCORE_KEYS
 from vall_e.types import UNKNOWN_SPEAKER, BackendError, Problem, Recording, Reject, RejectReason, Segment, UsageError
 
 _SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".yaml", ".yaml.gz")
+_LINES = (".jsonl", ".jsonl.gz")
+_MARKER = re.compile(r"(?:^|[-_.])cuts(?:[-_.]|$)")
 _EDGE_S = 0.05  # of a recording that a supervision may leave free and still be of all of it
 
 
@@ -32,9 +35,12 @@ class Lhotse:
         self.notes: list[str] = []
 
     def is_at(self, root: Path) -> bool:
+        """By names alone: `cuts` is a word of the file's, or both other manifests are there."""
         if root.is_file():
-            return root.name.endswith(_SUFFIXES) and "cuts" in root.name.lower()
-        return _file(root, "cuts") is not None or _file(root, "supervisions") is not None
+            return root.name.endswith(_LINES) and _MARKER.search(root.name) is not None
+        files = [path.name for path in root.iterdir() if path.name.endswith(_LINES)]
+        both = all(any(kind in name for name in files) for kind in ("recordings", "supervisions"))
+        return both or any(_MARKER.search(name) for name in files)
 
     def recordings(self, root: Path) -> Iterator[Recording | Reject]:
         """See Corpus. Raises UsageError: no manifest there, or one that lhotse can't read."""

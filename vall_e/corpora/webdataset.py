@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vall_e.corpora import rows, tars
-from vall_e.corpora.base import own_id, rejected, text_of
+from vall_e.corpora.base import audio_files, own_id, rejected, text_of
 from vall_e.corpora.registry import ImportOptions
 from vall_e.types import Recording, Reject, RejectReason, UsageError
 
@@ -33,7 +33,8 @@ class WebDataset:
     def is_at(self, root: Path) -> bool:
         if root.is_file():
             return root.suffix == ".tar"
-        return next(root.glob("*.tar"), None) is not None
+        is_there = next(root.glob("*.tar"), None) is not None
+        return is_there and next(audio_files(root), None) is None  # else a folder of speech with a tar in it
 
     def recordings(self, root: Path) -> Iterator[Recording | Reject]:
         """See Corpus. Raises UsageError: no tar there, or one that is damaged or compressed."""
