@@ -28,6 +28,7 @@ STREAMED_BYTES = 0x7FFF_0000  # sizes from here on are what programs write that 
 CUT_SHORT = re.compile(r"^ *(?:data|SSND|Data Size|riff) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
 OGG_PAGE_BYTES = 27 + 255 + 255 * 255
 OGG_END_OF_STREAM = 4
+HEAD_BYTES = 128
 TAGGED = (b"RIFF", b"RF64", b"FORM", b"fLaC")  # formats that some programs put an ID3 tag before
 MAX_CHUNKS = 1_000  # before the one that holds the audio
 
@@ -41,7 +42,8 @@ def open_soundfile(path: Path) -> Iterator[soundfile.SoundFile | Chain | None]:
     """
     import soundfile
 
-    head, tail = _ends(path)
+    start, tail = _ends(path)
+    head = start[:12]
     if not head:
         raise AudioError(RejectReason.EMPTY, "0 bytes")
     if head.startswith(b"OggS"):
@@ -59,7 +61,8 @@ def open_soundfile(path: Path) -> Iterator[soundfile.SoundFile | Chain | None]:
             opened.seek(begin)
             head = opened.read(len(head))
         is_tagged = begin > 0 and head.startswith(TAGGED)
-        if head.startswith(b"RIFF") and head[8:12] == b"WAVE":
+        is_wav = head.startswith(b"RIFF") and head[8:12] == b"WAVE"
+        if is_wav and (begin or not _data_is_last(path, start)):
             _check_wav(path, begin)
         if not is_tagged and (begin or mpeg.is_mpeg(path, head)):
             yield None  # libmpg123, inside libsndfile, prints what it finds odd in between the progress
@@ -125,6 +128,15 @@ class Chain:
         return np.zeros((0, self.channels), dtype)
 
 
+def _data_is_last(path: Path, start: bytes) -> bool:
+    """Whether the data chunk of a WAV file, which most have at once, ends where the file does: then all is well."""
+    place = start.find(b"data", 36)
+    if place < 0 or place + 8 > len(start):
+        return False
+    length = int.from_bytes(start[place + 4 : place + 8], "little")
+    return place + 8 + length + length % 2 == os.stat(path).st_size
+
+
 def _check_wav(path: Path, begin: int) -> None:
     """The data chunk of a WAV file, which begins at byte `begin`, must reach to its end, or to another chunk.
 
@@ -158,10 +170,10 @@ def _check_wav(path: Path, begin: int) -> None:
 
 
 def _ends(path: Path) -> tuple[bytes, bytes]:
-    """The first 12 bytes, and of an Ogg file the last ones, in which its last page begins."""
+    """The first HEAD_BYTES, and of an Ogg file the last ones, in which its last page begins."""
     try:
         with path.open("rb") as opened:
-            head = opened.read(12)
+            head = opened.read(HEAD_BYTES)
             if not head.startswith(b"OggS"):
                 return head, b""
             opened.seek(max(0, os.fstat(opened.fileno()).st_size - OGG_PAGE_BYTES))
