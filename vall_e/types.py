@@ -68,6 +68,10 @@ class RejectReason(enum.StrEnum):
     WORKER_DIED = "worker_died"  # three worker processes died while they worked on it
 
 
+_SENTENCE_ENDS = tuple(".!?…。！？")
+_CLOSING = "\"'”’)]»」』"
+
+
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A row of a file: its JSON keys are the field names, and no other key is accepted."""
 
@@ -296,6 +300,16 @@ def recording_id_of(utterance: str) -> str:
 def is_part(name: str) -> bool:
     """Whether an id ends in a dash and five digits, which only parts of recordings may."""
     return re.search("(?<=.)-[0-9]{5}$", name, re.ASCII | re.DOTALL) is not None
+
+
+def ends_sentence(word: str) -> bool:
+    """Whether a word is written with a mark that ends a sentence, quotes and brackets behind it or not.
+
+    Example:
+        >>> ends_sentence('said."'), ends_sentence("3.5"), ends_sentence("です。")
+        (True, False, True)
+    """
+    return word.rstrip(_CLOSING).endswith(_SENTENCE_ENDS)
 
 
 def has_audio_extension(name: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import shutil
 import tarfile
 import tempfile
@@ -82,8 +83,8 @@ class _Rows:
     """The audio of a table's rows, of which one group lies in memory at a time."""
 
     def __init__(self, path: Path, column: str) -> None:
-        self._path, self._column = path, column
-        self._begin, self._values = 0, [b""][:0]
+        self._begin = 0
+        self._values: list[Any] = []
         if path.suffix.lower() == ".parquet":
             import pyarrow.parquet as parquet
 
@@ -94,7 +95,7 @@ class _Rows:
             batches = arrow_batches(path)
             counts = [len(batch) for batch in batches]
             self._read = lambda number: batches[number].column(column)
-        self._ends = [sum(counts[: number + 1]) for number in range(len(counts))]
+        self._ends = list(itertools.accumulate(counts))
 
     def get(self, row: int) -> bytes | None:
         if not self._begin <= row < self._begin + len(self._values):

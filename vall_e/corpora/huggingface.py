@@ -122,11 +122,7 @@ def _batches(file: Path) -> Iterator[Any]:
 
 def _audio_column(schema: Any, file: Path) -> str:
     """The column of audio: a struct of bytes and path, or one of a usual name that holds paths."""
-    import pyarrow.types as kinds
-
-    structs = [
-        field.name for field in schema if kinds.is_struct(field.type) and field.type.get_field_index("bytes") >= 0
-    ]
+    structs = _audio_structs(schema)
     names = structs or [name for name in _AUDIO_COLUMNS if name in schema.names]
     if not names:
         raise UsageError(f"{file}: no column of audio among {', '.join(schema.names)}")
@@ -134,7 +130,7 @@ def _audio_column(schema: Any, file: Path) -> str:
 
 
 def _holds_audio(file: Path) -> bool:
-    """Whether a parquet file has a column of structs with bytes, as `datasets` writes audio."""
+    """Whether a parquet file has a column of audio."""
     import pyarrow as pa
     import pyarrow.parquet as parquet
 
@@ -142,7 +138,14 @@ def _holds_audio(file: Path) -> bool:
         schema = parquet.read_schema(file)
     except (pa.ArrowException, OSError):
         return False
-    return any(pa.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0 for field in schema)
+    return bool(_audio_structs(schema))
+
+
+def _audio_structs(schema: Any) -> list[str]:
+    """The columns of structs with bytes, as `datasets` writes audio."""
+    import pyarrow.types as kinds
+
+    return [field.name for field in schema if kinds.is_struct(field.type) and field.type.get_field_index("bytes") >= 0]
 
 
 def _without_bytes(batch: Any, column: str) -> Any:

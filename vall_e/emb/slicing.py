@@ -8,13 +8,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from vall_e.types import Recording, Reject, RejectReason, Segment, Transcript, Word, seconds_to_samples, utterance_id
+from vall_e.types import (
+    Recording,
+    Reject,
+    RejectReason,
+    Segment,
+    Transcript,
+    Word,
+    ends_sentence,
+    seconds_to_samples,
+    utterance_id,
+)
 
 STAGE = "process"
 MARGIN_S = 0.2  # of silence kept on each side of a slice, as far as the gap to the neighbouring word allows
 SENTENCE_S = 0.3  # by which the end of a sentence is preferred to a pause
-SENTENCE_ENDS = ".!?…。！？"
-CLOSING = "\"'”’)]»」』"
 TOLERANCE_S = 0.5  # by which recognisers may place the last word behind the end of the audio
 
 
@@ -157,13 +165,13 @@ def sentence_ends(text: str, words: Sequence[Word]) -> list[bool]:
     for word in words:
         found = text.find(word.text, cursor)
         if found < 0:  # the words are not those of the text: their own marks tell
-            return [word.text.rstrip(CLOSING).endswith(tuple(SENTENCE_ENDS)) for word in words[:-1]]
+            return [ends_sentence(word.text) for word in words[:-1]]
         cursor = found + len(word.text)
         places.append((found, cursor))
     ends = []
     for (_, end), (start, _) in zip(places, places[1:], strict=False):
         marks = text[max(0, end - 1) : start].split(" ")[0]  # the word's last character, and what is behind it
-        ends.append(marks.rstrip(CLOSING).endswith(tuple(SENTENCE_ENDS)))
+        ends.append(ends_sentence(marks))
     return ends
 
 

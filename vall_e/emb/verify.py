@@ -29,6 +29,7 @@ import numpy as np
 
 from vall_e import audio, config, layout, progress, scores, stage, storage
 from vall_e.emb.asr.align_pocketsphinx import PocketSphinxAligner
+from vall_e.emb.asr.pocketsphinx import to_int16
 from vall_e.emb.asr.registry import RECOGNISERS, RecogniserOptions
 from vall_e.emb.codecs.base import decode
 from vall_e.emb.codecs.registry import CodecOptions, load_codec
@@ -190,7 +191,7 @@ class Worker:
         return result.text
 
     def _by_alignment(self, samples: np.ndarray, item: Item) -> dict[str, float | None]:
-        whole = np.clip(np.round(samples * 32767.0), -32768, 32767).astype("<i2")
+        whole = to_int16(samples)
         own = self.aligner.fit(whole, _text(item.row))
         others = [self.aligner.fit(whole, other).whole for other in item.others]
         margin = round(own.whole - max(others), 4) if others else None

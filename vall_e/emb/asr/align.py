@@ -11,15 +11,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from vall_e import audio
-from vall_e.types import NoTranscript, Reject, RejectReason, Segment, Transcript, Word, utterance_id
+from vall_e.types import NoTranscript, Reject, RejectReason, Segment, Transcript, Word, ends_sentence, utterance_id
 
 STAGE = "transcribe"
 LEAST_SHARE = 0.5  # of the words that must be found, else the text is taken to be of another recording
 PAUSE_S = 1.0  # where a segment ends, whatever the text
 LONG_S = 6.0  # a segment of this length ends with its sentence
 OTHER_SOUND_S = 0.5  # of speech that is not in the text and is worth a word
-ENDS = ".!?…。！？"
-CLOSING = "\"'”’)]»"
 
 
 @dataclass(frozen=True)
@@ -118,8 +116,7 @@ def _ends(words: Sequence[str], run: Sequence[Placed], following: Placed, others
         return True
     if any(last.end_s <= other.start_s < following.start_s for other in others):
         return True
-    ends_sentence = words[following.index - 1].rstrip(CLOSING).endswith(tuple(ENDS))
-    return ends_sentence and last.end_s - run[0].start_s >= LONG_S
+    return ends_sentence(words[following.index - 1]) and last.end_s - run[0].start_s >= LONG_S
 
 
 def _segment(words: Sequence[str], run: Sequence[Placed]) -> Segment:

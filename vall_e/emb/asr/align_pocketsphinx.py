@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 
 from vall_e import audio
-from vall_e.emb.asr.align import CLOSING, ENDS, Other, Placed, Say
+from vall_e.emb.asr.align import Other, Placed, Say
 from vall_e.emb.asr.pocketsphinx import FRAMES_PER_S, LANGUAGE, RATE_HZ, utterances
 from vall_e.emb.asr.segmenting import BLOCK_S
-from vall_e.types import BackendError
+from vall_e.types import BackendError, ends_sentence
 
 WORDS_PER_S = 5  # at most, of fast speech
 SPARE_WORDS = 30  # of the text in a grammar beyond what a span can hold
@@ -135,7 +135,7 @@ class PocketSphinxAligner:
         found = self._decode(samples, _grammar(names, expected))
         if _fits(found, len(samples) / RATE_HZ):
             return self._placed(found, names, indices)
-        ends = [0, *(n + 1 for n, index in enumerate(indices) if _ends_sentence(words[index])), expected, len(names)]
+        ends = [0, *(n + 1 for n, index in enumerate(indices) if ends_sentence(words[index])), expected, len(names)]
         found = self._decode(samples, _grammar(names, expected, sorted(set(ends))))
         placed = _sure(self._placed(found, names, indices), at)
         return placed or [Other(0.0, len(samples) / RATE_HZ)]
@@ -334,10 +334,6 @@ def _sure(found: Sequence[Placed | Other], at: int) -> list[Placed | Other]:
             out.append(each)
     close()
     return out
-
-
-def _ends_sentence(word: str) -> bool:
-    return word.rstrip(CLOSING).endswith(tuple(ENDS))
 
 
 def _plain(text: str) -> str:

@@ -114,7 +114,7 @@ def utterances(blocks: Iterator[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]
     start: int | None = None  # of the span that is open
 
     for block in blocks:
-        kept = np.concatenate([kept, _to_int16(block)])
+        kept = np.concatenate([kept, to_int16(block)])
         # the endpointer never sees the last frame, whole or not: a span that is open there continues to the end
         while base + len(kept) - fed > frame:
             endpointer.process(kept[fed - base : fed - base + frame].tobytes())
@@ -135,5 +135,6 @@ def utterances(blocks: Iterator[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]
         yield start, kept[start - base :]
 
 
-def _to_int16(samples: np.ndarray) -> np.ndarray:
+def to_int16(samples: np.ndarray) -> np.ndarray:
+    """Float32 [n] → int16 [n], as the decoder takes them."""
     return np.clip(np.round(samples * 32767.0), -32768, 32767).astype("<i2")
