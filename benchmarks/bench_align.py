@@ -100,7 +100,7 @@ def main() -> None:
             worker.join()
         print(
             f"{minutes:g} min: {factor:.4f} × real time, {words:,} words placed, {both:,} are in both "
-            f"({words / both:.1%}), {rejects} stretches rejected, peak {peak_mib:.0f} MiB"
+            f"({words / both:.1%}), {rejects} parts rejected, peak {peak_mib:.0f} MiB"
         )
 
 

@@ -23,7 +23,7 @@ def load(options: ImportOptions) -> VCTK:
 
 
 class VCTK:
-    """Both microphones heard the same take: one of them, unless both are asked for (`--mic`)."""
+    """Both microphones recorded the same take: one of them is read, unless both are asked for (`--mic`)."""
 
     def __init__(self, mic: str = "1") -> None:
         self._mics = (None, "1", "2") if mic == "both" else (None, mic)
