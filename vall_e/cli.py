@@ -59,6 +59,9 @@ class SharedOptions:
         None, "code of all recordings (default: as the corpus says, else detected)"
     )
     align: str | None = config.option(None, "what puts word times on given texts, like pocketsphinx")
+    diarize: str | None = config.option(None, "what tells the speakers of a recording apart, like embedded")
+    num_speakers: int | None = config.option(None, "diarize: speakers of each recording (default: estimated)")
+    link_speakers: bool = config.option(False, "diarize: give voices of several recordings that sound alike one name")
     languages: tuple[str, ...] = config.option((), "the languages that a detection chooses among, like en,fr")
     update: bool = config.option(False, "first drop what changed or went away since an earlier run, then resume")
     overwrite: bool = config.option(False, "start from scratch: drop what an earlier run left in WORK")

@@ -5,9 +5,13 @@ imports torchaudio (encodec, vocos, dac, whisperx, pyannote). Its Python parts n
 that says "the extension is not there" makes resampling, mel and filters work. `forced_align` and RNN-T do not.
 """
 
+import contextlib
+import functools
 import importlib.metadata
+import io
 import sys
 import types
+import warnings
 from typing import NoReturn
 
 import torch
@@ -24,6 +28,30 @@ def install_shim() -> None:
     if torch.version.cuda is not None or _NAME in sys.modules or _is_cpu_build():
         return
     sys.modules[_NAME] = _stand_in()
+
+
+@functools.cache
+def import_pyannote() -> None:
+    """Imports pyannote.audio beside a CPU-only torch, without what it prints and leaves behind."""
+    install_shim()
+    import torchaudio
+
+    # pyannote 3 names these while it is imported; nothing here calls them, as audio comes as arrays
+    for name, stand_in in (
+        ("AudioMetaData", type("AudioMetaData", (), {})),
+        ("list_audio_backends", lambda: ["soundfile"]),
+        ("info", None),
+    ):
+        if not hasattr(torchaudio, name):
+            setattr(torchaudio, name, stand_in)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        import pyannote.audio  # noqa: F401
+    # speechbrain, which pyannote brings, leaves modules here that import what is not installed as soon as anybody looks
+    # at them: `inspect`, and whatever else walks over all modules, would fail from now on
+    for module_name, module in list(sys.modules.items()):
+        if type(module).__module__ == "speechbrain.utils.importutils":
+            del sys.modules[module_name]
 
 
 def _is_cpu_build() -> bool:

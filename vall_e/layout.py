@@ -2,6 +2,7 @@
 
 WORK/metadata/    recordings.jsonl    import: one row per recording
                   transcripts.jsonl   transcribe: one row per recording
+                  speakers.jsonl      transcribe --link-speakers: which speaker each voice is
                   rejects.jsonl       import and transcribe: what did not become a row, and why
                   metadata.json       import and transcribe: what the rows were made with
 WORK/dataset/     utterances.jsonl    process: one row per utterance
@@ -42,6 +43,7 @@ GATES_YAML = "gates.yaml"  # limits that `audit --apply` chose for the next buil
 AUDIT_FOLDER = "audit"
 
 REJECTS, NOTES, DEATHS = "rejects.jsonl", "notes.jsonl", "deaths.jsonl"
+SPEAKERS = "speakers.jsonl"  # which speaker a voice of a recording is, where voices were linked
 LANGUAGES = "languages.jsonl"  # what the texts of a speaker are in, where the corpus does not say
 
 LOCK, TEMP_FOLDER = ".lock", ".tmp"

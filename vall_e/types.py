@@ -63,6 +63,8 @@ class RejectReason(enum.StrEnum):
     UNSAFE_PATH = "unsafe_path"  # a path in a manifest that points out of its folder
     CHANGED = "changed"  # the audio is not what it was when it was imported
     TEXT_MISMATCH = "text_mismatch"  # a text that is not in the sound, or speech that is not in the text
+    OVERLAPPING_SPEECH = "overlapping_speech"  # several people speak at once
+    MIXED_SPEAKERS = "mixed_speakers"  # several people speak in a segment that can't be cut, as it has no word times
     DUPLICATE_ID = "duplicate_id"  # a second recording of the same id
     BAD_ROW = "bad_row"  # a line or entry of a manifest that does not hold what it must
     WORKER_DIED = "worker_died"  # three worker processes died while they worked on it
@@ -149,8 +151,22 @@ class Segment(Record, frozen=True, kw_only=True):
     speaker: str | None = None
 
 
+class Voice(Record, frozen=True, kw_only=True):
+    """One of the voices of a recording: what segments call it, how long it speaks, and what it sounds like.
+
+    `embedding` is a vector of resemblyzer, of length 1, which can be compared with those of other recordings.
+    """
+
+    name: str
+    speech_s: float
+    embedding: tuple[float, ...]
+
+
 class Transcript(Record, frozen=True, kw_only=True):
-    """What is said in one recording. `backend` is name and version of what produced it."""
+    """What is said in one recording. `backend` is name and version of what produced it.
+
+    `voices` are those to be compared with other recordings: see `--link-speakers`.
+    """
 
     recording_id: str
     language: str
@@ -158,6 +174,7 @@ class Transcript(Record, frozen=True, kw_only=True):
     text: str
     segments: tuple[Segment, ...]
     backend: str
+    voices: tuple[Voice, ...] = ()
 
 
 class Utterance(Record, frozen=True, kw_only=True):

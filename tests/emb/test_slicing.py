@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from vall_e.emb.gates import base as gates
 from vall_e.emb.gates.duration import Duration
-from vall_e.emb.slicing import Limits, plan_slices, split_text
+from vall_e.emb.slicing import Limits, plan_slices
+from vall_e.emb.words import split_text
 from vall_e.types import Recording, Reject, RejectReason, Segment, Transcript, Word, seconds_to_samples
 
 

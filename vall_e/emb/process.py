@@ -16,6 +16,7 @@ from typing import Any
 
 from vall_e import audio, config, layout, stage, storage, update
 from vall_e.corpora.importing import require_recordings
+from vall_e.emb.asr.link import speakers_of
 from vall_e.emb.codecs.registry import load_codec
 from vall_e.emb.gates.registry import load_gates
 from vall_e.emb.slicing import STAGE
@@ -70,7 +71,7 @@ def process(
         stage.run_stage(
             results,
             stage.tasks(source.recordings, todo, source.transcripts),
-            functools.partial(Worker, roots, output_dataset, options),
+            functools.partial(Worker, roots, output_dataset, options, speakers_of(input_metadata)),
             executor,
             report,
             total_items=len(todo),

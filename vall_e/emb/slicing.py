@@ -5,9 +5,12 @@ All arithmetic is in whole samples of the recording's own rate; a time becomes a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import msgspec
+
+from vall_e.emb.words import sentence_ends, split_text
 from vall_e.types import (
     Recording,
     Reject,
@@ -15,7 +18,6 @@ from vall_e.types import (
     Segment,
     Transcript,
     Word,
-    ends_sentence,
     seconds_to_samples,
     utterance_id,
 )
@@ -64,30 +66,55 @@ class Speech:
     speaker: str | None
 
 
-def plan_slices(recording: Recording, transcript: Transcript, limits: Limits) -> tuple[list[Slice], list[Reject]]:
+def plan_slices(
+    recording: Recording, transcript: Transcript, limits: Limits, speakers: Mapping[str, str] | None = None
+) -> tuple[list[Slice], list[Reject]]:
     """Slices of a recording in order of time, and the spans that can't become one, each with its reason.
 
     `auto` takes the whole file unless it is longer than the maximum or has several segments. A segment that is too long
-    is split at its widest gaps between words.
+    is split at its widest gaps between words. `speakers` are those of the recording's voices that have a name in other
+    recordings too.
     """
+    transcript = _named(recording, transcript, speakers or {})
     wants_segments = len(transcript.segments) > 1 or recording.duration_s > limits.max_duration_s
     if limits.mode == "true" or (limits.mode == "auto" and wants_segments):
         return _plan_segments(recording, transcript, limits)
     reject = _check(recording.id, recording.num_samples, transcript.text, recording, limits)
     if reject:
         return [], [reject]
+    found = {segment.speaker or recording.speaker for segment in transcript.segments} or {recording.speaker}
+    if len(found) > 1:
+        detail = f"{len(found)} people speak in it, and it is not cut: --slice auto cuts it"
+        return [], [Reject(id=recording.id, stage=STAGE, reason=RejectReason.MIXED_SPEAKERS, detail=detail)]
     words = tuple(word for segment in transcript.segments for word in segment.words)
-    return [_whole(recording, transcript.text, words)], []
+    return [_whole(recording, transcript.text, words, found.pop())], []
 
 
-def _whole(recording: Recording, text: str, words: tuple[Word, ...]) -> Slice:
+def _named(recording: Recording, transcript: Transcript, speakers: Mapping[str, str]) -> Transcript:
+    """With speakers that mean the same in every recording, in place of the voices that a diarizer told apart.
+
+    'SPEAKER_00' of two recordings are two people; only a name that the corpus gives, or that links voices, is not.
+    """
+    given = {segment.speaker for segment in recording.segments}
+    segments = tuple(
+        segment
+        if segment.speaker is None or segment.speaker in given
+        else msgspec.structs.replace(
+            segment, speaker=speakers.get(segment.speaker, f"{recording.id}#{segment.speaker}")
+        )
+        for segment in transcript.segments
+    )
+    return msgspec.structs.replace(transcript, segments=segments)
+
+
+def _whole(recording: Recording, text: str, words: tuple[Word, ...], speaker: str) -> Slice:
     return Slice(
         id=utterance_id(recording.id, None),
         start_samples=0,
         num_samples=recording.num_samples,
         text=text,
         words=words,
-        speaker=recording.speaker,
+        speaker=speaker,
     )
 
 
@@ -123,12 +150,7 @@ def _piece(segment: Segment, recording: Recording) -> Speech:
     last = seconds_to_samples(end_s, rate_hz)
     if 0 < last - recording.num_samples <= TOLERANCE_S * rate_hz:
         last = recording.num_samples
-    # a diarised voice is known within its recording only: 'SPEAKER_00' of two recordings are two people, unless the
-    # corpus itself names the voice
-    speaker = segment.speaker
-    if speaker and speaker not in {known.speaker for known in recording.segments}:
-        speaker = f"{recording.id}#{speaker}"
-    return Speech(segment.text, seconds_to_samples(start_s, rate_hz), last, segment.words, speaker)
+    return Speech(segment.text, seconds_to_samples(start_s, rate_hz), last, segment.words, segment.speaker)
 
 
 def split(piece: Speech, max_samples: int, sample_rate_hz: int) -> list[Speech]:
@@ -151,45 +173,6 @@ def split(piece: Speech, max_samples: int, sample_rate_hz: int) -> list[Speech]:
     left = Speech(left_text, piece.first, end, words[:at], piece.speaker)
     right = Speech(right_text, start, piece.last, words[at:], piece.speaker)
     return split(left, max_samples, sample_rate_hz) + split(right, max_samples, sample_rate_hz)
-
-
-def sentence_ends(text: str, words: Sequence[Word]) -> list[bool]:
-    """Whether a sentence of `text` ends behind each word but the last, by the marks up to the next one.
-
-    Example:
-        >>> words = [Word(text=text, start_s=0, end_s=1) for text in ("so", "he", "said", "yes")]
-        >>> sentence_ends('So he said. "Yes!"'.lower(), words)
-        [False, False, True]
-    """
-    places, cursor = [], 0
-    for word in words:
-        found = text.find(word.text, cursor)
-        if found < 0:  # the words are not those of the text: their own marks tell
-            return [ends_sentence(word.text) for word in words[:-1]]
-        cursor = found + len(word.text)
-        places.append((found, cursor))
-    ends = []
-    for (_, end), (start, _) in zip(places, places[1:], strict=False):
-        marks = text[max(0, end - 1) : start].split(" ")[0]  # the word's last character, and what is behind it
-        ends.append(ends_sentence(marks))
-    return ends
-
-
-def split_text(text: str, words: Sequence[Word], at: int) -> tuple[str, str]:
-    """`text` cut before word number `at`, with its punctuation and spacing; joined from the words if they differ."""
-    cursor = 0
-    for word in words[:at]:
-        found = text.find(word.text, cursor)
-        if found < 0:
-            return " ".join(word.text for word in words[:at]), " ".join(word.text for word in words[at:])
-        cursor = found + len(word.text)
-    start = text.find(words[at].text, cursor)
-    if start < 0:
-        return " ".join(word.text for word in words[:at]), " ".join(word.text for word in words[at:])
-    # what stands between the two words is punctuation: up to the last space it ends the left one
-    gap = text[cursor:start]
-    edge = cursor + (gap.rfind(" ") if " " in gap else len(gap))
-    return text[:edge].strip(), text[edge:].strip()
 
 
 def _cut(item_id: str, piece: Speech, bounds: tuple[int, int], recording: Recording, limits: Limits) -> Slice | Reject:

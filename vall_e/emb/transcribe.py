@@ -12,21 +12,27 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from vall_e import audio, config, layout, stage, storage
 from vall_e.corpora.importing import corpus_root, import_corpus, options_of, roots_of
+from vall_e.emb import voice
 from vall_e.emb.asr import detection
 from vall_e.emb.asr.align import align
 from vall_e.emb.asr.base import Recogniser
 from vall_e.emb.asr.detection import Detected
+from vall_e.emb.asr.diarize import tell_apart
 from vall_e.emb.asr.given import GivenText
-from vall_e.emb.asr.registry import AUTO, RecogniserOptions, load_aligner, load_recognisers
+from vall_e.emb.asr.link import link, voices_of
+from vall_e.emb.asr.registry import AUTO, RecogniserOptions, load_aligner, load_diarizer, load_recognisers
 from vall_e.executor import EXECUTORS, make_executor
 from vall_e.languages import is_known
-from vall_e.types import Note, NoTranscript, Recording, Reject, Transcript
+from vall_e.types import Note, NoTranscript, Recording, Reject, Transcript, Voice
 
 STAGE = "transcribe"
 LIBRARIES = (
     *("pocketsphinx", "langdetect", "whisperx", "faster-whisper", "ctranslate2", "silero-vad", "transformers", "torch"),
+    *("resemblyzer", "scikit-learn", "pyannote-audio"),
     *("soundfile", "soxr", "av"),
 )
 
@@ -53,6 +59,7 @@ class Worker:
         self.roots, self.options = roots, options
         self.recognisers = load_recognisers(options)
         self.aligner = load_aligner(options, say)
+        self.diarizer = load_diarizer(options)
         for recogniser in self.recognisers:
             if isinstance(recogniser, GivenText):
                 recogniser.of_speakers = of_speakers
@@ -69,26 +76,37 @@ class Worker:
         except audio.AudioError as error:
             return _rejected(recording.id, error.reason, error.detail)
         result = self._ask(source)
-        rejects: tuple[Reject, ...] = ()
-        notes: tuple[Note, ...] = ()
-        if self.aligner is not None and isinstance(result, Transcript) and _needs_times(recording, result):
-            if self.aligner.supports(result.language):
-                aligned = align(self.aligner, source, result)
-                result, rejects = (
-                    (aligned, ())
-                    if isinstance(aligned, NoTranscript)
-                    else (
-                        aligned.transcript,
-                        aligned.rejects,
-                    )
-                )
-            else:
-                detail = f"{self.options.align} aligns no texts in {result.language!r}: it has no word times"
-                notes = (Note(id=recording.id, stage=STAGE, note="not_aligned", detail=detail),)
         if isinstance(result, NoTranscript):
             return _rejected(recording.id, result.reason, result.detail, recording.duration_s)
+        return self._finish(source, result)
+
+    def _finish(self, source: audio.Source, transcript: Transcript) -> stage.Outcome:
+        """Puts times and speakers on a transcript."""
+        recording = source.recording
+        rejects: tuple[Reject, ...] = ()
+        notes: tuple[Note, ...] = ()
+        if self.aligner is not None and _needs_times(recording, transcript):
+            if self.aligner.supports(transcript.language):
+                aligned = align(self.aligner, source, transcript)
+                if isinstance(aligned, NoTranscript):
+                    return _rejected(recording.id, aligned.reason, aligned.detail, recording.duration_s)
+                transcript, rejects = aligned.transcript, aligned.rejects
+            else:
+                detail = f"{self.options.align} aligns no texts in {transcript.language!r}: it has no word times"
+                notes = (Note(id=recording.id, stage=STAGE, note="not_aligned", detail=detail),)
+        if self.diarizer is not None:
+            found = self.diarizer.find(source)
+            transcript, more = tell_apart(recording, transcript, found, len(rejects))
+            rejects += more
+            voices: tuple[Voice, ...] = ()
+            names = {segment.speaker for segment in transcript.segments}
+            if self.options.link_speakers:
+                voices = tuple(each for each in voices_of(source, found) if each.name in names)
+            backend = f"{transcript.backend}, {self.diarizer.name_and_version}"
+            transcript = msgspec.structs.replace(transcript, voices=voices, backend=backend)
+        rows = (transcript,) if transcript.segments else ()
         return stage.Outcome(
-            item_id=recording.id, rows=(result,), rejects=rejects, notes=notes, audio_s=recording.duration_s
+            item_id=recording.id, rows=rows, rejects=rejects, notes=notes, audio_s=recording.duration_s
         )
 
     def _ask(self, source: audio.Source) -> Transcript | NoTranscript:
@@ -163,6 +181,9 @@ def transcribe(
         options, notes = config.adopt(recorded, options)
     recognisers = load_recognisers(options)  # reports what is missing before anything is written
     load_aligner(options, say)
+    load_diarizer(options)
+    if options.link_speakers:
+        voice.require("link-speakers")
     if recorded is not None and not options.overwrite:
         stage.check_same(output_metadata, recorded, options)
     roots, imported = _import(input_audio, output_metadata, options)
@@ -203,12 +224,30 @@ def transcribe(
             overwrite=options.overwrite,
             bunch_s=0.0,  # recognisers gain nothing from several recordings, and each row is kept at once
         )
+        if options.link_speakers:
+            _link(output_metadata, options, report)
         if not results.rows_path.exists():
             storage.write_json_lines(results.rows_path, (), output_metadata)  # later stages look for the file
     report.rejects = report.rejects + imported.rejects
     report.notes = imported.notes + report.notes
     report.wall_s = time.monotonic() - started
     return report
+
+
+def _link(metadata: Path, options: TranscribeOptions, report: stage.StageReport) -> None:
+    """Gives the voices of all recordings their speakers; the doubtful ones are noted."""
+    if not (metadata / layout.TRANSCRIPTS).exists():
+        return
+    notes = link(
+        storage.read_rows(metadata / layout.RECORDINGS, Recording),
+        storage.read_rows(metadata / layout.TRANSCRIPTS, Transcript),
+        metadata,
+        options.link_similarity,
+    )
+    if notes:
+        with storage.JsonlWriter(metadata / layout.NOTES) as writer:
+            writer.write(notes)
+        report.notes.append(f"{stage.plural(notes, 'voice')} may be of another speaker: see {layout.NOTES}")
 
 
 def _import(

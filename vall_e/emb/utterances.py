@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -106,13 +106,18 @@ class Cut:
 
 
 class Worker:
-    """Turns recordings with their transcripts into arrays on disk and their rows."""
+    """Turns recordings with their transcripts into arrays on disk and their rows.
 
-    def __init__(self, roots: audio.Roots, dataset: Path, options: ProcessOptions) -> None:
+    `speakers` are those of voices that were linked: recording id → voice → speaker.
+    """
+
+    def __init__(
+        self, roots: audio.Roots, dataset: Path, options: ProcessOptions, speakers: Mapping[str, Mapping[str, str]]
+    ) -> None:
         import torch
 
         torch.set_num_threads(1)
-        self.roots, self.dataset, self.options = roots, dataset, options
+        self.roots, self.dataset, self.options, self.speakers = roots, dataset, options, speakers
         self.codec = load_codec(options)
         self.phonemizer = load_phonemizer(options.g2p)
         gates = load_gates(options)
@@ -155,7 +160,7 @@ class Worker:
             if source is None:
                 return stage.Outcome(item_id=recording.id, finished=False)
             limits = Limits(mode=self.options.slice, max_duration_s=self.options.max_duration_s, check=self._check)
-            slices, rejects = plan_slices(recording, transcript, limits)
+            slices, rejects = plan_slices(recording, transcript, limits, self.speakers.get(recording.id, {}))
             draft.rejects += rejects
             for cut in self._cuts(source, draft, slices):
                 waiting.append(cut)

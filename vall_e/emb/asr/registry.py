@@ -8,6 +8,7 @@ from typing import Any
 from vall_e import config
 from vall_e.emb.asr.align import Aligner, Say
 from vall_e.emb.asr.base import Recogniser
+from vall_e.emb.asr.diarize import Diarizer
 from vall_e.executor import devices
 from vall_e.languages import is_known
 from vall_e.registry import Registry
@@ -27,11 +28,19 @@ OFF = "off"
 ALIGNERS = Registry(
     "aligner", "vall_e.aligners", {"pocketsphinx": "vall_e.emb.asr.align_pocketsphinx:PocketSphinxAligner"}
 )
+DIARIZERS = Registry(
+    "diarizer",
+    "vall_e.diarizers",
+    {
+        "embedded": "vall_e.emb.asr.diarize_embedded:load",
+        "pyannote": "vall_e.emb.asr.diarize_pyannote:load",
+    },
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecogniserOptions:
-    """Options of all recognisers."""
+    """Options of all recognisers, and of what works on what they give."""
 
     backend: tuple[str, ...] = config.option(
         ("sidecar", "whisperx"),
@@ -48,6 +57,23 @@ class RecogniserOptions:
         f"what puts word times on texts that are given without: {', '.join(ALIGNERS)} (English), or off; then long "
         "recordings with a text are cut between words",
         before=OFF,
+    )
+    diarize: str = config.option(
+        OFF,
+        f"what tells the speakers of a recording apart: {', '.join(DIARIZERS)}, or off; segments then have one each",
+        before=OFF,
+    )
+    num_speakers: int = config.option(0, "diarize: speakers of each recording; 0: estimated", before=0)
+    diarize_model: str = config.option(
+        "pyannote/speaker-diarization-3.1",
+        "diarize pyannote: a pipeline's name, fetched with the token in HF_TOKEN, or its local config.yaml",
+        before="pyannote/speaker-diarization-3.1",
+    )
+    link_speakers: bool = config.option(
+        False, "give voices of several recordings that sound alike one name, inside a group", before=False
+    )
+    link_similarity: float = config.option(
+        0.8, "link-speakers: cosine similarity from which two voices are one; 0.05 around it they are noted", before=0.8
     )
     language: str = config.option(AUTO, "ISO 639-1 code of all recordings; auto: as the corpus says, else detected")
     languages: tuple[str, ...] = config.option((), "the languages that a detection chooses among (default: all)")
@@ -71,6 +97,14 @@ class RecogniserOptions:
             RECOGNISERS.check(name)
         if self.align != OFF:
             ALIGNERS.check(self.align)
+        if self.diarize != OFF:
+            DIARIZERS.check(self.diarize)
+        elif self.link_speakers:
+            raise ValueError("link_speakers: needs --diarize")
+        if self.num_speakers < 0:
+            raise ValueError(f"num_speakers: {self.num_speakers} is below 0")
+        if not -1 <= self.link_similarity <= 1:
+            raise ValueError(f"link_similarity: {self.link_similarity} is not in -1..1")
         devices.check(self.device)
         if not 0 <= self.min_language_prob <= 1:
             raise ValueError(f"min_language_prob: {self.min_language_prob} is not in 0..1")
@@ -97,6 +131,13 @@ class RecogniserOptions:
     def result_options(self) -> dict[str, Any]:
         """The options that change the result: what a resumed run must share with the one before."""
         values: dict[str, Any] = {"backend": list(self.backend), "language": self.language, "align": self.align}
+        values["diarize"] = self.diarize
+        if self.diarize != OFF:
+            values |= {"num_speakers": self.num_speakers, "link_speakers": self.link_speakers}
+        if self.diarize == "pyannote":
+            values["diarize_model"] = self.diarize_model
+        if self.link_speakers:
+            values["link_similarity"] = self.link_similarity
         if self.language == AUTO:
             values["languages"] = list(self.languages)
             if "sidecar" in self.backend:
@@ -117,6 +158,18 @@ def load_aligner(options: RecogniserOptions, say: Say) -> Aligner | None:
         return None
     aligner: Aligner = ALIGNERS.load(options.align)(say)
     return aligner
+
+
+def load_diarizer(options: RecogniserOptions) -> Diarizer | None:
+    """What tells speakers apart; None where nothing is to.
+
+    Raises:
+        BackendError: a package or model is missing.
+    """
+    if options.diarize == OFF:
+        return None
+    diarizer: Diarizer = DIARIZERS.load(options.diarize)(options)
+    return diarizer
 
 
 def load_recognisers(options: RecogniserOptions) -> list[Recogniser]:

@@ -24,6 +24,7 @@ import numpy as np
 from vall_e import audio
 from vall_e.emb.asr import segmenting
 from vall_e.emb.asr.registry import RecogniserOptions
+from vall_e.emb.asr.speech import find_speech
 from vall_e.executor import devices
 from vall_e.types import BackendError, NoTranscript, RejectReason, Segment, Transcript, Word
 
@@ -100,7 +101,7 @@ class WhisperX:
         probability: float | None = None
         found: list[Segment] = []
         for start, samples in segmenting.pieces(source, RATE_HZ, PIECE_S, SEARCH_S):
-            speech = self._find_speech(samples)
+            speech = [Span(*found) for found in find_speech(samples, longest_s=LONGEST_SPEECH_S)]
             if not speech:
                 continue
             if language is None:
@@ -154,26 +155,6 @@ class WhisperX:
         from faster_whisper.tokenizer import _LANGUAGE_CODES
 
         return frozenset(_LANGUAGE_CODES)
-
-    @functools.cached_property
-    def _vad_model(self) -> Any:
-        _prepare_imports()
-        from silero_vad import load_silero_vad
-
-        return load_silero_vad()
-
-    def _find_speech(self, samples: np.ndarray) -> list[Span]:
-        """Where there is speech in float32 [n]."""
-        import torch
-        from silero_vad import get_speech_timestamps
-
-        found = get_speech_timestamps(
-            torch.from_numpy(samples),
-            self._vad_model,
-            sampling_rate=RATE_HZ,
-            max_speech_duration_s=LONGEST_SPEECH_S,
-        )
-        return [Span(entry["start"] / RATE_HZ, entry["end"] / RATE_HZ) for entry in found]
 
     def _detect(self, samples: np.ndarray) -> tuple[str, float | None]:
         """(language, probability) of the first 30 s of float32 [n]."""
@@ -317,23 +298,13 @@ def _require_device(device: str, compute_type: str) -> None:
 
 @functools.cache
 def _prepare_imports() -> None:
-    """Makes whisperx and pyannote importable beside a CPU-only torch, and keeps torch to one thread."""
+    """Makes whisperx importable beside a CPU-only torch, and keeps torch to one thread."""
     import torch
 
-    from vall_e.compat import install_shim
+    from vall_e.compat import import_pyannote
 
-    install_shim()
     torch.set_num_threads(1)
-    import torchaudio
-
-    # pyannote 3 names these while it is imported; nothing here calls them, as audio comes as arrays
-    for name, stand_in in (
-        ("AudioMetaData", type("AudioMetaData", (), {})),
-        ("list_audio_backends", lambda: ["soundfile"]),
-        ("info", None),
-    ):
-        if not hasattr(torchaudio, name):
-            setattr(torchaudio, name, stand_in)
+    import_pyannote()
     import transformers
 
     transformers.logging.disable_progress_bar()
@@ -341,11 +312,6 @@ def _prepare_imports() -> None:
         warnings.simplefilter("ignore")
         import whisperx.alignment
         import whisperx.asr  # noqa: F401
-    # speechbrain, which pyannote brings, leaves modules here that import what is not installed as soon as anybody looks
-    # at them: `inspect`, and whatever else walks over all modules, would fail from now on
-    for module_name, module in list(sys.modules.items()):
-        if type(module).__module__ == "speechbrain.utils.importutils":
-            del sys.modules[module_name]
 
 
 @contextlib.contextmanager
