@@ -53,6 +53,7 @@ class RejectReason(enum.StrEnum):
     TOO_SHORT = "too_short"
     TOO_LONG = "too_long"
     NO_SPEECH = "no_speech"  # the recogniser found no word
+    RECOGNISER_FAILED = "recogniser_failed"  # the recogniser's library raised an error
     NO_TEXT = "no_text"  # nothing says what is spoken
     LANGUAGE_UNSUPPORTED = "language_unsupported"
     LANGUAGE_UNSURE = "language_unsure"  # a guess below the probability that is asked for
@@ -132,6 +133,9 @@ class Recording(Record, frozen=True, kw_only=True):
 class Word(Record, frozen=True, kw_only=True):
     """A word and its times; `score` in 0..1, or None where the recogniser gives none.
 
+    `interpolated` times are no recogniser's: they fill what its neighbours leave, as for figures that an alignment
+    model has no letters for.
+
     Times count from the start of the recording in a Transcript, from the start of the utterance in an Utterance.
     """
 
@@ -139,6 +143,7 @@ class Word(Record, frozen=True, kw_only=True):
     start_s: float
     end_s: float
     score: float | None = None
+    interpolated: bool = False
 
 
 class Segment(Record, frozen=True, kw_only=True):

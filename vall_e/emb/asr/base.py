@@ -10,10 +10,16 @@ from vall_e.types import NoTranscript, Transcript
 
 
 class Recogniser(Protocol):
-    """A recogniser. Constructing one is cheap and reports what is missing; its model is loaded when first used."""
+    """A recogniser. Constructing one is cheap and reports what is missing; its model is loaded when first used.
+
+    Attributes:
+        bunch_s: seconds of audio, of several short recordings, with which it is faster than with one; it may be left
+            out where it gains nothing.
+    """
 
     @property
     def name_and_version(self) -> str: ...
+
 
     def transcribe(self, sources: Sequence[audio.Source], language: str | None) -> list[Transcript | NoTranscript]:
         """One result per source, in order, each as if it were alone.

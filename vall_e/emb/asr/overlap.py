@@ -39,7 +39,7 @@ def find_overlaps(samples: np.ndarray) -> list[tuple[float, float]]:
     second = []
     with torch.inference_mode():
         for first in range(0, num_chunks, BATCH):
-            batch = torch.from_numpy(np.ascontiguousarray(chunks[first : first + BATCH]))[:, None]
+            batch = torch.from_numpy(np.array(chunks[first : first + BATCH]))[:, None]
             second.append(np.sort(_model()(batch).numpy(), axis=2)[:, :, -2])
     of_chunks = np.concatenate(second)  # [chunks, frames]: how sure a second voice is
     num_frames = of_chunks.shape[1]

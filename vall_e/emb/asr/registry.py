@@ -86,7 +86,14 @@ class RecogniserOptions:
     min_language_prob: float = config.option(
         0.8, "sidecar: recordings whose detected language is less probable are rejected", before=0.0
     )
-    batch_size: int = config.option(16, "whisperx: speech segments of one recording that are transcribed at a time")
+    batch_size: int = config.option(
+        16, "whisperx: windows of 30 s that are transcribed at a time, of one recording or of several"
+    )
+    pack: bool = config.option(
+        False, "whisperx: several short recordings in one window: faster, with other words here and there", before=False
+    )
+    initial_prompt: str = config.option("", "whisperx: a text that comes before each window, in the style to write in")
+    hotwords: str = config.option("", "whisperx: words to expect, like names")
     compute_type: str = config.option(
         AUTO, "whisperx: CTranslate2's number format, like float16 or int8; auto: float16 on cuda, int8 on cpu"
     )
@@ -145,6 +152,7 @@ class RecogniserOptions:
         if "whisperx" in self.backend:
             values |= {"model_name": self.model_name, "align_model": self.align_model}
             values["compute_type"] = self.resolved_compute_type
+            values |= {"pack": self.pack, "initial_prompt": self.initial_prompt, "hotwords": self.hotwords}
         return values
 
 

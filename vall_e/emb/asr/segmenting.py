@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+import msgspec
 import numpy as np
 
 from vall_e import audio
@@ -68,7 +69,7 @@ def in_order(words: Iterable[Word], start_s: float, end_s: float) -> tuple[Word,
     for word in words:
         begin = min(max(word.start_s, floor), end_s)
         floor = min(max(word.end_s, begin), end_s)
-        ordered.append(Word(text=word.text, start_s=begin, end_s=floor, score=word.score))
+        ordered.append(msgspec.structs.replace(word, start_s=begin, end_s=floor))
     return tuple(ordered)
 
 

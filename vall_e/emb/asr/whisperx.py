@@ -16,6 +16,7 @@ import math
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +35,14 @@ CHUNK_S = 30.0  # what Whisper takes at a time
 LONGEST_SPEECH_S = 29.0  # of one span; with the detector's padding still below CHUNK_S
 SHORTEST_ALIGNED_S = 0.1  # alignment divides by the number of its 20 ms frames less one
 MODEL_FILES = ("model.bin", "config.json", "tokenizer.json")
+# what ctranslate2, torch and whisperx raise of a recording that they can't work with
+LIBRARY_ERRORS = (
+    *(ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, OSError, RuntimeError),
+    *(TypeError, ValueError),
+)
+PACK_GAP_S = 1.6  # of silence between what shares a window
+PACK_S = 27.0  # that are filled of a window: what ends just before its end is often left out
+PACK_STRAY_S = 0.3  # by which a part may reach into another chunk's time: the marks are no better than that
 ALIGN_AUTO, ALIGN_OFF = "auto", "off"
 ADVICE = "give a local folder as --model-name, or use --backend sidecar,pocketsphinx"
 
@@ -46,6 +55,40 @@ class Span(NamedTuple):
     speaker: str = "UNKNOWN"
 
 
+@dataclass
+class Chunk:
+    """Up to 30 s of a recording: what Whisper takes at a time.
+
+    Attributes:
+        owner: number of the recording.
+        start_s: in the recording.
+        samples: float32 [n].
+        text: what was said; None until it is known.
+        problem: why it could not be known.
+    """
+
+    owner: int
+    start_s: float
+    samples: np.ndarray
+    language: str
+    text: str | None = None
+    problem: str = ""
+
+    @property
+    def duration_s(self) -> float:
+        return len(self.samples) / RATE_HZ
+
+
+@dataclass
+class Draft:
+    """What is known of a recording so far."""
+
+    language: str | None
+    probability: float | None = None
+    segments: list[Segment] = field(default_factory=list)
+    problem: NoTranscript | None = None
+
+
 def load(options: RecogniserOptions) -> WhisperX:
     return WhisperX(
         model_name=options.model_name,
@@ -54,6 +97,9 @@ def load(options: RecogniserOptions) -> WhisperX:
         device=devices.kind_of(options.device),
         compute_type=options.resolved_compute_type,
         languages=options.languages,
+        pack=options.pack,
+        initial_prompt=options.initial_prompt,
+        hotwords=options.hotwords,
     )
 
 
@@ -77,6 +123,9 @@ class WhisperX:
         device: str,
         compute_type: str,
         languages: Sequence[str] = (),
+        pack: bool = False,
+        initial_prompt: str = "",
+        hotwords: str = "",
     ) -> None:
         for package in ("whisperx", "silero_vad", "torchaudio"):
             if importlib.util.find_spec(package) is None:
@@ -88,36 +137,188 @@ class WhisperX:
         _require_device(device, compute_type)
         self._align_model, self._batch_size, self._detectable = align_model, batch_size, languages
         self._device, self._compute_type = device, compute_type
+        self._pack, self._initial_prompt, self._hotwords = pack, initial_prompt, hotwords
         self._aligners: dict[str, tuple[Any, dict[str, Any]] | None] = {}
 
-    def transcribe(self, sources: Sequence[audio.Source], language: str | None) -> list[Transcript | NoTranscript]:
-        """One result per source, in order. Without a `language`, the first 30 s of speech decide."""
-        return segmenting.each(sources, functools.partial(self._transcribe_one, language=language))
+    @property
+    def bunch_s(self) -> float:
+        """A batch of full windows; more short recordings fill several batches."""
+        return self._batch_size * CHUNK_S
 
-    def _transcribe_one(self, source: audio.Source, *, language: str | None) -> Transcript | NoTranscript:
-        if language is not None and language not in self._languages():
-            detail = f"this Whisper model does not know {language!r}; put the text beside the audio"
-            return NoTranscript(reason=RejectReason.LANGUAGE_UNSUPPORTED, detail=detail)
-        probability: float | None = None
-        found: list[Segment] = []
+    def transcribe(self, sources: Sequence[audio.Source], language: str | None) -> list[Transcript | NoTranscript]:
+        """One result per source, in order, each as if it were alone (with `pack`: nearly).
+
+        Chunks of all sources share the model's batches. Without a `language`, the first 30 s of speech decide.
+        """
+        drafts = [Draft(language) for _ in sources]
+        waiting: list[Chunk] = []
+        for number, source in enumerate(sources):
+            try:
+                for chunk in self._chunks(number, source, drafts[number]):
+                    waiting.append(chunk)
+                    alike = [each for each in waiting if each.language == chunk.language]
+                    if sum(each.duration_s for each in alike) >= self.bunch_s or (
+                        not self._pack and len(alike) == self._batch_size
+                    ):
+                        self._recognise(alike, drafts)
+                        waiting = [each for each in waiting if each.language != chunk.language]
+            except audio.AudioError as error:
+                drafts[number].problem = NoTranscript(reason=error.reason, detail=error.detail, final=True)
+        for name in dict.fromkeys(chunk.language for chunk in waiting):
+            self._recognise([chunk for chunk in waiting if chunk.language == name], drafts)
+        return [self._transcript(source, draft) for source, draft in zip(sources, drafts, strict=True)]
+
+    def _transcript(self, source: audio.Source, draft: Draft) -> Transcript | NoTranscript:
+        if draft.problem is not None:
+            return draft.problem
+        if draft.language is None or not draft.segments:
+            return NoTranscript(reason=RejectReason.NO_SPEECH, detail="whisperx found no word in it")
+        found = sorted(draft.segments, key=lambda segment: segment.start_s)
+        segments = segmenting.segments_in_order(found, source.recording.duration_s)
+        return Transcript(
+            recording_id=source.recording.id,
+            language=draft.language,
+            language_prob=draft.probability,
+            text=("" if draft.language in ("ja", "zh") else " ").join(segment.text for segment in segments),
+            segments=segments,
+            backend=self.name_and_version,
+        )
+
+    def _chunks(self, number: int, source: audio.Source, draft: Draft) -> Iterator[Chunk]:
+        """The speech of a recording, piece by piece; its language is set when the first speech is there."""
+        if draft.language is not None and draft.language not in self._languages():
+            detail = f"this Whisper model does not know {draft.language!r}; put the text beside the audio"
+            draft.problem = NoTranscript(reason=RejectReason.LANGUAGE_UNSUPPORTED, detail=detail)
+            return
         for start, samples in segmenting.pieces(source, RATE_HZ, PIECE_S, SEARCH_S):
             speech = [Span(*found) for found in find_speech(samples, longest_s=LONGEST_SPEECH_S)]
             if not speech:
                 continue
-            if language is None:
-                language, probability = self._detect(samples[round(speech[0].start * RATE_HZ) :])
-            found += self._transcribe_piece(samples, speech, language, start / RATE_HZ)
-        if language is None or not found:
-            return NoTranscript(reason=RejectReason.NO_SPEECH, detail="whisperx found no word in it")
-        segments = segmenting.segments_in_order(found, source.recording.duration_s)
-        return Transcript(
-            recording_id=source.recording.id,
-            language=language,
-            language_prob=probability,
-            text=("" if language in ("ja", "zh") else " ").join(segment.text for segment in segments),
-            segments=segments,
-            backend=self.name_and_version,
+            if draft.language is None:
+                draft.language, draft.probability = self._detect(samples[round(speech[0].start * RATE_HZ) :])
+            for span in self._merge(speech):
+                first, last = int(span["start"] * RATE_HZ), int(span["end"] * RATE_HZ)
+                yield Chunk(number, (start + first) / RATE_HZ, samples[first:last], draft.language)
+
+    def _merge(self, speech: list[Span]) -> list[dict[str, Any]]:
+        """Spans of speech in a row as chunks of up to 30 s, by whisperx' own rule."""
+        _prepare_imports()
+        from whisperx.vads import Vad
+
+        merged: list[dict[str, Any]] = Vad.merge_chunks(speech, round(CHUNK_S), 0.5, None)
+        return merged
+
+    def _recognise(self, chunks: list[Chunk], drafts: list[Draft]) -> None:
+        """Fills in the texts of chunks of one language, and adds their segments to the drafts."""
+        left = self._recognise_packed(chunks) if self._pack else chunks
+        for first in range(0, len(left), self._batch_size):
+            self._recognise_batch(left[first : first + self._batch_size])
+        for chunk in chunks:
+            draft = drafts[chunk.owner]
+            if not chunk.problem and chunk.text:
+                try:
+                    draft.segments += self._segments(chunk)
+                except LIBRARY_ERRORS as error:
+                    chunk.problem = _problem(error)
+            if chunk.problem:
+                draft.problem = NoTranscript(reason=RejectReason.RECOGNISER_FAILED, detail=chunk.problem)
+
+    def _recognise_batch(self, chunks: Sequence[Chunk]) -> None:
+        """One call of the model; where the library fails, each chunk alone, so that only the one at fault is lost."""
+        try:
+            texts = self._texts(chunks)
+        except LIBRARY_ERRORS as error:
+            if len(chunks) > 1:
+                for chunk in chunks:
+                    self._recognise_batch([chunk])
+                return
+            chunks[0].problem = _problem(error)
+            return
+        for chunk, text in zip(chunks, texts, strict=True):
+            chunk.text = segmenting.one_line(text)
+
+    def _texts(self, chunks: Sequence[Chunk]) -> list[str]:
+        """What is said in each chunk, by one call of whisperx over all of them, one behind the other."""
+        edges = np.cumsum([0, *(len(chunk.samples) for chunk in chunks)])
+        # whisperx cuts at int(seconds * rate): half a sample more keeps the right sample whatever the rounding
+        spans = [(edge + 0.5) / RATE_HZ for edge in edges]
+        self._pipeline.vad_model.chunks = [
+            {"start": start, "end": end, "segments": [(start, end)]}
+            for start, end in zip(spans, spans[1:], strict=False)
+        ]
+        with _quiet():
+            found = self._pipeline.transcribe(
+                np.concatenate([chunk.samples for chunk in chunks]),
+                batch_size=max(2, len(chunks)),  # of 1, whisperx takes the first letter of a text
+                language=chunks[0].language,
+                chunk_size=round(CHUNK_S),
+            )["segments"]
+        return [entry["text"] for entry in found]
+
+    def _recognise_packed(self, chunks: Sequence[Chunk]) -> list[Chunk]:
+        """Several short chunks in one window of 30 s, told apart by the model's time marks → those that are left."""
+        windows: list[list[Chunk]] = []
+        length_s = 0.0
+        for chunk in chunks:
+            if not windows or length_s + chunk.duration_s > PACK_S:
+                windows.append([])
+                length_s = 0.0
+            windows[-1].append(chunk)
+            length_s += chunk.duration_s + PACK_GAP_S
+        packed = [window for window in windows if len(window) > 1]
+        for first in range(0, len(packed), self._batch_size):
+            batch = packed[first : first + self._batch_size]
+            try:
+                marked = self._marked_texts([_joined(window) for window in batch], batch[0][0].language)
+            except LIBRARY_ERRORS as error:  # told of the chunk at fault when each is tried by itself
+                _problem(error)
+                continue
+            for window, found in zip(batch, marked, strict=True):
+                _share_out(window, found)
+        return [chunk for chunk in chunks if chunk.text is None]
+
+    def _marked_texts(self, windows: Sequence[np.ndarray], language: str) -> list[list[tuple[float, float, str]]]:
+        """(start, end, text) of each part that the model sets time marks around, in windows of up to 30 s."""
+        from faster_whisper.tokenizer import Tokenizer
+        from whisperx.audio import N_SAMPLES, log_mel_spectrogram
+
+        whisper, options = self._pipeline.model, self._pipeline.options
+        tokenizer = Tokenizer(
+            whisper.hf_tokenizer, whisper.model.is_multilingual, task="transcribe", language=language
         )
+        num_mels = whisper.feat_kwargs.get("feature_size") or 80
+        mels = [log_mel_spectrogram(each, n_mels=num_mels, padding=N_SAMPLES - len(each)) for each in windows]
+        before = tokenizer.encode(" " + options.initial_prompt.strip()) if options.initial_prompt else []
+        prompt = whisper.get_prompt(tokenizer, before, without_timestamps=False, hotwords=options.hotwords)
+        results = whisper.model.generate(
+            whisper.encode(np.stack(mels)),
+            [prompt] * len(windows),
+            beam_size=options.beam_size,
+            patience=options.patience,
+            length_penalty=options.length_penalty,
+            max_length=whisper.max_length,
+            suppress_blank=options.suppress_blank,
+            suppress_tokens=options.suppress_tokens,
+            max_initial_timestamp_index=round(CHUNK_S / whisper.time_precision),
+        )
+        found = []
+        for result in results:
+            parts: list[tuple[float, float, str]] = []
+            tokens: list[int] = []
+            start_s = 0.0
+            for token in result.sequences_ids[0]:
+                if token < tokenizer.eot:
+                    tokens.append(token)
+                elif token >= tokenizer.timestamp_begin:
+                    at_s = (token - tokenizer.timestamp_begin) * whisper.time_precision
+                    if tokens:
+                        parts.append((start_s, at_s, tokenizer.decode(tokens)))
+                        tokens = []
+                    start_s = at_s
+            if tokens:
+                parts.append((start_s, CHUNK_S, tokenizer.decode(tokens)))
+            found.append(parts)
+        return found
 
     @functools.cached_property
     def _pipeline(self) -> Any:
@@ -126,18 +327,22 @@ class WhisperX:
         from whisperx.vads import Vad
 
         class Given(Vad):
-            """A detector that finds what was found before."""
+            """A detector that finds what was found before, cut as it is."""
 
             def __init__(self) -> None:
                 super().__init__(vad_onset=0.5)
-                self.speech: list[Span] = []
+                self.chunks: list[dict[str, Any]] = []
 
             @staticmethod
             def preprocess_audio(audio: np.ndarray) -> np.ndarray:
                 return audio
 
-            def __call__(self, *_: Any, **__: Any) -> list[Span]:
-                return self.speech
+            def __call__(self, *_: Any, **__: Any) -> list[dict[str, Any]]:
+                return self.chunks
+
+            @staticmethod
+            def merge_chunks(segments: Any, *_: Any, **__: Any) -> Any:
+                return segments
 
         with _quiet():
             return load_model(
@@ -145,6 +350,7 @@ class WhisperX:
                 self._device,
                 compute_type=self._compute_type,
                 vad_model=Given(),
+                asr_options={"initial_prompt": self._initial_prompt or None, "hotwords": self._hotwords or None},
                 local_files_only=True,
                 threads=1,
             )
@@ -174,22 +380,18 @@ class WhisperX:
         total = sum(each for _, each in shares) if self._detectable else 1.0
         return language, round(min(1.0, share / total), 4)
 
-    def _transcribe_piece(
-        self, samples: np.ndarray, speech: list[Span], language: str, offset_s: float
-    ) -> Iterator[Segment]:
-        """Segments of float32 [n], their times counted from `offset_s` before it."""
-        self._pipeline.vad_model.speech = speech
+    def _segments(self, chunk: Chunk) -> list[Segment]:
+        """The sentences of a chunk with word times, on the recording's clock."""
+        entry = {"text": chunk.text, "start": 0.0, "end": chunk.duration_s}
         with _quiet():
-            spoken = self._pipeline.transcribe(
-                samples, batch_size=self._batch_size, language=language, chunk_size=round(CHUNK_S)
-            )["segments"]
-            texts = [entry | {"text": text} for entry in spoken if (text := segmenting.one_line(entry["text"]))]
-            aligned = [part for entry in texts for part in self._align(entry, samples, language)]
-        for entry in aligned:
-            words = tuple(_timed(entry.get("words", ()), entry["start"], entry["end"], offset_s))
-            text = segmenting.one_line(entry["text"])
-            start_s, end_s = offset_s + float(entry["start"]), offset_s + float(entry["end"])
-            yield Segment(text=text, start_s=round(start_s, 3), end_s=round(end_s, 3), words=words)
+            aligned = self._align(entry, chunk.samples, chunk.language)
+        found = []
+        for part in aligned:
+            words = tuple(_timed(part.get("words", ()), part["start"], part["end"], chunk.start_s))
+            start_s, end_s = chunk.start_s + float(part["start"]), chunk.start_s + float(part["end"])
+            text = segmenting.one_line(part["text"])
+            found.append(Segment(text=text, start_s=round(start_s, 3), end_s=round(end_s, 3), words=words))
+        return found
 
     def _align(self, entry: dict[str, Any], samples: np.ndarray, language: str) -> list[dict[str, Any]]:
         """The sentences of a segment with word times; the segment as it is where they can't be had."""
@@ -243,8 +445,47 @@ def _timed(words: Sequence[dict[str, Any]], start_s: float, end_s: float, offset
             start_s=round(offset_s + begin, 3),
             end_s=round(offset_s + end, 3),
             score=min(1.0, max(0.0, float(score))) if known else None,  # type: ignore[arg-type]
+            interpolated="start" not in word or "end" not in word,
         )
         floor = max(floor, end)
+
+
+def _joined(window: Sequence[Chunk]) -> np.ndarray:
+    """Chunks one behind the other, with silence between them."""
+    gap = np.zeros(round(PACK_GAP_S * RATE_HZ), np.float32)
+    return np.concatenate([part for chunk in window for part in (chunk.samples, gap)])[: -len(gap)]
+
+
+def _share_out(window: Sequence[Chunk], found: Sequence[tuple[float, float, str]]) -> None:
+    """Gives each chunk of a window its text; none to those that have no part, or share one with another chunk."""
+    texts: list[list[str]] = [[] for _ in window]
+    start_s, spans = 0.0, []
+    for chunk in window:
+        spans.append((start_s, start_s + chunk.duration_s))
+        start_s += chunk.duration_s + PACK_GAP_S
+    unsure: set[int] = set()
+    for begin_s, end_s, text in found:
+        shared_s = [max(0.0, min(end_s, last) - max(begin_s, first)) for first, last in spans]
+        inside = [number for number, each_s in enumerate(shared_s) if each_s > PACK_STRAY_S]
+        if len(inside) != 1:
+            unsure.update(number for number, each_s in enumerate(shared_s) if each_s > 0)
+        else:
+            texts[inside[0]].append(text)
+    for number, (chunk, parts) in enumerate(zip(window, texts, strict=True)):
+        if parts and number not in unsure:
+            chunk.text = segmenting.one_line(" ".join(parts))
+
+
+def _problem(error: Exception) -> str:
+    """What went wrong inside the library, for a reject.
+
+    Raises:
+        BackendError: the memory is short, which is no fault of the recording.
+    """
+    reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    if isinstance(error, MemoryError) or "out of memory" in reason.lower():
+        raise BackendError(f"whisperx: {reason}; lower --batch-size") from None
+    return f"whisperx failed on it: {reason}"
 
 
 def _looks_like_path(name: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 
 
 def characters(text: str) -> str:
@@ -16,11 +17,11 @@ def characters(text: str) -> str:
     return "".join(char for char in plain if unicodedata.category(char)[0] in "LN")
 
 
-def edit_path(own: str, heard: str) -> tuple[int, frozenset[int]]:
+def edit_path(own: Sequence[str], heard: Sequence[str]) -> tuple[int, frozenset[int]]:
     """(Levenshtein's distance, the places of `own` that are wrong on a shortest path).
 
-    A place is wrong where its character is another one or missing; an insertion counts at the place that it stands
-    before, at the end at the last one.
+    Of the characters of texts, or of words. A place is wrong where its character is another one or missing; an
+    insertion counts at the place that it stands before, at the end at the last one.
 
     Example:
         >>> edit_path("kitten", "sitting")
