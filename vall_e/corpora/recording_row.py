@@ -101,7 +101,9 @@ def _timed(found: Recording, duration_s: float) -> tuple[Recording, tuple[Reject
             continue
         detail = f"a segment at {segment.start_s:.2f}..{segment.end_s:.2f} s of {duration_s:.2f} s of audio"
         part = utterance_id(found.id, min(index, 99_999))
-        rejects.append(Reject(id=part, stage=STAGE, reason=RejectReason.BAD_TIMES, detail=detail))
+        start_s, end_s = (min(max(0.0, each), duration_s) for each in (segment.start_s, segment.end_s))
+        reject = Reject(id=part, stage=STAGE, reason=RejectReason.BAD_TIMES, detail=detail)
+        rejects.append(msgspec.structs.replace(reject, start_s=start_s, duration_s=round(max(0.0, end_s - start_s), 6)))
     if len(kept) == len(found.segments) and not notes:
         return found, (), ()
     problem = found.text_problem

@@ -138,8 +138,18 @@ def _plan_segments(recording: Recording, transcript: Transcript, limits: Limits)
             slices.append(planned)
             floor = planned.start_samples + planned.num_samples
         else:
-            rejects.append(planned)
+            rejects.append(_located(planned, piece, recording))
     return slices, rejects
+
+
+def _located(reject: Reject, piece: Speech, recording: Recording) -> Reject:
+    """With the part of the recording that is lost."""
+    first, last = (min(max(0, edge), recording.num_samples) for edge in (piece.first, piece.last))
+    return msgspec.structs.replace(
+        reject,
+        start_s=round(first / recording.sample_rate_hz, 6),
+        duration_s=round(max(0, last - first) / recording.sample_rate_hz, 6),
+    )
 
 
 def _piece(segment: Segment, recording: Recording) -> Speech:

@@ -27,7 +27,7 @@ from vall_e.emb.asr.link import link, voices_of
 from vall_e.emb.asr.registry import AUTO, RecogniserOptions, load_aligner, load_diarizer, load_recognisers
 from vall_e.executor import EXECUTORS, make_executor
 from vall_e.languages import is_known
-from vall_e.types import Note, NoTranscript, Recording, Reject, Transcript, Voice
+from vall_e.types import Note, NoTranscript, Recording, Reject, RejectReason, Transcript, Voice
 
 STAGE = "transcribe"
 LIBRARIES = (
@@ -117,9 +117,12 @@ class Worker:
                 voices = tuple(each for each in voices_of(source, found) if each.name in names)
             backend = f"{transcript.backend}, {self.diarizer.name_and_version}"
             transcript = msgspec.structs.replace(transcript, voices=voices, backend=backend)
-        rows = (transcript,) if transcript.segments else ()
+        if not transcript.segments:
+            detail = f"nothing of it is left, like {rejects[0].detail}" if rejects else "it has no segments"
+            reason = rejects[0].reason if rejects else RejectReason.NO_TEXT
+            return _rejected(recording.id, reason, detail, recording.duration_s)
         return stage.Outcome(
-            item_id=recording.id, rows=rows, rejects=rejects, notes=notes, audio_s=recording.duration_s
+            item_id=recording.id, rows=(transcript,), rejects=rejects, notes=notes, audio_s=recording.duration_s
         )
 
     def _ask(self, sources: Sequence[audio.Source]) -> list[Transcript | NoTranscript]:
@@ -173,7 +176,8 @@ def _needs_times(recording: Recording, transcript: Transcript) -> bool:
 
 
 def _rejected(item_id: str, reason: str, detail: str, audio_s: float = 0.0) -> stage.Outcome:
-    reject = Reject(id=item_id, stage=STAGE, reason=reason, detail=detail)
+    known = {"start_s": 0.0, "duration_s": round(audio_s, 6)} if audio_s else {}
+    reject = Reject(id=item_id, stage=STAGE, reason=reason, detail=detail, **known)
     return stage.Outcome(item_id=item_id, rejects=(reject,), audio_s=audio_s)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from vall_e import audio, config, stage, storage, update
@@ -188,7 +189,7 @@ class Worker:
         for cut in slices:
             reading = to_phonemes(self.phonemizer, cut.text, draft.language, item_id=cut.id, stage=STAGE)
             if isinstance(reading, Reject):
-                draft.rejects.append(reading)
+                draft.rejects.append(_located(reading, cut, draft.recording))
             else:
                 spoken.append((cut, reading))
         spans = [(cut.start_samples, cut.num_samples) for cut, _ in spoken]
@@ -196,7 +197,8 @@ class Worker:
         for (cut, reading), samples in zip(spoken, pieces, strict=True):
             if audio.is_silent(samples):
                 detail = "no sample above -80 dBFS"
-                draft.rejects.append(Reject(id=cut.id, stage=STAGE, reason=RejectReason.SILENT, detail=detail))
+                reject = Reject(id=cut.id, stage=STAGE, reason=RejectReason.SILENT, detail=detail)
+                draft.rejects.append(_located(reject, cut, draft.recording))
             else:
                 yield Cut(draft, cut, reading, samples)
 
@@ -254,6 +256,13 @@ class Worker:
         """Removes the arrays of a recording that turned out to be damaged behind its first slices."""
         for row in draft.rows:
             safe_path(self.dataset, row.codes).unlink(missing_ok=True)
+
+
+def _located(reject: Reject, cut: Slice, recording: Recording) -> Reject:
+    """With the part of the recording that is lost."""
+    rate_hz = recording.sample_rate_hz
+    start_s, duration_s = round(cut.start_samples / rate_hz, 6), round(cut.num_samples / rate_hz, 6)
+    return msgspec.structs.replace(reject, start_s=start_s, duration_s=duration_s)
 
 
 def _rejected(item_id: str, reason: RejectReason, detail: str) -> stage.Outcome:

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from vall_e import layout, storage
+from vall_e.report.account import OF_RECORDINGS, Account, accounts
 from vall_e.types import Reject, UsageError, recording_id_of, speaker_key
-
-BEFORE_PROCESS = ("import", "transcribe")  # stages whose rejects are of whole recordings
 
 
 @dataclass(kw_only=True)
@@ -24,6 +23,7 @@ class Summary:
 
     Attributes:
         reports: of the stages that ran just now, if any did.
+        recordings: their seconds, by id.
         transcribed: recordings with a transcript.
         processed: of these, those with an utterance.
         tenths: utterances by tenths of a second.
@@ -38,6 +38,7 @@ class Summary:
     speaker_s: dict[str, float] = field(default_factory=lambda: collections.defaultdict(float))
     languages: collections.Counter[str] = field(default_factory=collections.Counter)
     rejects: list[Reject] = field(default_factory=list)
+    recordings: dict[str, float] = field(default_factory=dict)
 
     def add(self, row: dict[str, Any]) -> None:
         """Counts one row of utterances.jsonl, read as plain JSON: rows are many, and few of their keys are used."""
@@ -56,15 +57,15 @@ class Summary:
     def reject_ratio(self) -> float:
         return len(self.rejects) / max(1, len(self.rejects) + self.num_utterances)
 
-    @property
-    def num_rejected_recordings(self) -> int:
-        """Recordings that were rejected before they had a transcript."""
-        return sum(reject.stage in BEFORE_PROCESS for reject in self.rejects)
+    def accounts(self) -> list[Account]:
+        """What each stage found, kept and dropped."""
+        total_s = sum(self.speaker_s.values())
+        return accounts(self.recordings, self.transcribed, self.num_utterances, total_s, self.rejects)
 
     @property
     def num_ignored(self) -> int | None:
         """Files that are not audio; None where no stage that counts them ran just now."""
-        return next((report.num_ignored for report in self.reports if report.stage in BEFORE_PROCESS), None)
+        return next((report.num_ignored for report in self.reports if report.stage in OF_RECORDINGS), None)
 
     def lost_recordings(self) -> set[str]:
         """Recordings with a transcript and neither an utterance nor a reject: empty unless a run was cut short."""
@@ -80,6 +81,8 @@ def summarise(work: Path, reports: Sequence[Any] = ()) -> Summary:
         reports: of the stages that ran just now.
     """
     summary = Summary(work=work, reports=reports, rejects=list(_all_rejects(work)))
+    for _, row in storage.read_json_lines(work / layout.METADATA_FOLDER / layout.RECORDINGS):
+        summary.recordings[row["id"]] = row["num_samples"] / row["sample_rate_hz"]
     for _, row in storage.read_json_lines(work / layout.METADATA_FOLDER / layout.TRANSCRIPTS):
         summary.transcribed.add(row["recording_id"])
     for _, row in storage.read_json_lines(work / layout.DATASET_FOLDER / layout.UTTERANCES):

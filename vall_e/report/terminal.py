@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from vall_e import stage
+from vall_e.report.account import OF_RECORDINGS, PROCESS
 from vall_e.report.summary import Summary
 from vall_e.types import Reject
 
@@ -28,7 +29,8 @@ RESULTS = {
 def show(summary: Summary) -> None:
     """Prints the tables to standard output."""
     console = Console(highlight=False)
-    for part in (_totals(summary), _speakers(summary), _lengths(summary), _stages(summary), _rejects(summary)):
+    tables = (_totals(summary), _speakers(summary), _lengths(summary), _stages(summary), _accounts(summary))
+    for part in (*tables, _rejects(summary)):
         if part is not None:
             console.print(part)
     console.print(_account(summary))
@@ -39,8 +41,8 @@ def show(summary: Summary) -> None:
 
 
 def _account(summary: Summary) -> str:
-    parts = [f"{stage.plural(summary.transcribed, 'recording')} with a transcript"]
-    parts += [f"{summary.num_rejected_recordings} rejected"]
+    num_rejected = sum(each.num_dropped for each in summary.accounts() if each.stage in OF_RECORDINGS)
+    parts = [f"{stage.plural(summary.transcribed, 'recording')} with a transcript", f"{num_rejected} rejected"]
     if summary.num_ignored is not None:
         parts.append(f"{stage.plural(summary.num_ignored, 'other file')}, texts among them")
     lost = summary.lost_recordings()
@@ -106,15 +108,48 @@ def _stages(summary: Summary) -> Table | None:
     return table
 
 
+def _accounts(summary: Summary) -> Table | None:
+    found = summary.accounts()
+    if not found:
+        return None
+    table = _table("Where it went", "stage", "found", "kept", "dropped", "pauses")
+    table.caption = "found = kept + dropped + pauses; ?: of a length that nobody knows; parts are of kept items"
+    table.caption_justify = "left"
+    for each in found:
+        dropped = f"{each.num_dropped:,}" + (f" · {_time(each.dropped_s)}" if each.dropped_s else "")
+        dropped += f" + {each.num_unknown} ?" if each.num_unknown else ""
+        dropped += f", {stage.plural(each.num_parts, 'part')}" if each.num_parts else ""
+        between = _time(each.between_s) if each.stage == PROCESS else ""
+        kept = f"{each.num_kept:,} · {_time(each.kept_s)}"
+        table.add_row(each.stage, f"{each.num_found:,} · {_time(each.found_s)}", kept, dropped, between)
+    return table
+
+
+def _time(seconds: float) -> str:
+    """Seconds as a person reads them.
+
+    Example:
+        >>> _time(75.25), _time(7384)
+        ('1:15.2', '2:03:04')
+    """
+    minutes, rest = divmod(max(0.0, seconds), 60)
+    if minutes < 60:
+        return f"{int(minutes)}:{int(rest * 10) / 10:04.1f}"
+    return f"{int(minutes) // 60:,}:{int(minutes) % 60:02d}:{int(rest):02d}"
+
+
 def _rejects(summary: Summary) -> Table | None:
     if not summary.rejects:
         return None
-    table = _table("Rejects", "stage", "reason", "items", "for example")
+    table = _table("Rejects", "stage", "reason", "items", "time", "for example")
+    dropped = {(each.stage, reason): what for each in summary.accounts() for reason, what in each.dropped.items()}
     groups: dict[tuple[str, str], list[Reject]] = collections.defaultdict(list)
     for reject in summary.rejects:
         groups[reject.stage, str(reject.reason)].append(reject)
     for (name, reason), items in sorted(groups.items()):
-        table.add_row(name, reason, str(len(items)), _plain(f"{items[0].id}: {items[0].detail}"))
+        what = dropped.get((name, reason))
+        time = "?" if what is None or what.num_unknown == len(items) else _time(what.seconds)
+        table.add_row(name, reason, str(len(items)), time, _plain(f"{items[0].id}: {items[0].detail}"))
     return table
 
 
