@@ -20,7 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("vall_e.layout", "vall_e.compat", "vall_e.languages"),
     ("vall_e.storage", "vall_e.audio", "vall_e.executor", "vall_e.config", "vall_e.progress"),
     ("vall_e.registry", "vall_e.stage", "vall_e.scores"),
-    ("vall_e.update", "vall_e.emb.words", "vall_e.emb.voice"),
+    ("vall_e.update", "vall_e.emb.words", "vall_e.emb.voice", "vall_e.emb.overlap", "vall_e.emb.guess"),
     (
         *("vall_e.corpora", "vall_e.emb.asr", "vall_e.emb.text", "vall_e.emb.codecs", "vall_e.emb.gates"),
         *("vall_e.emb.features", "vall_e.emb.slicing"),

@@ -595,3 +595,14 @@ def test_a_dataset_from_before_numbers_were_words_stays_as_it_was_made(tmp_path:
     assert any("normalise false, and stays so" in note for note in report.notes)
     process(root, meta, tmp_path / "data", options(overwrite=True))
     assert rows_of(tmp_path / "data")["b.wav"].spoken == "It cost three dollars fifty."
+
+
+def test_languages_as_people_write_them(voices: Path, tmp_path: Path) -> None:
+    """Transcripts that a person wrote: a code of three letters, a name, a region, and one that is no language."""
+    names = [path.relative_to(voices).as_posix() for path in audio.find_files(voices / "english" / "awb")]
+    written = ["eng", "English", "en-GB", "xx"]
+    transcripts = [said(name, "A clip of the demo.", code) for name, code in zip(names, written, strict=False)]
+    folder = write_transcripts(tmp_path / "meta", transcripts)
+    process(voices, folder, tmp_path / "dataset", options())
+    assert {row.language for row in rows_of(tmp_path / "dataset").values()} == {"en"}
+    assert rejects_of(tmp_path / "dataset") == {names[3]: "language_unsupported"}

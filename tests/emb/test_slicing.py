@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vall_e.emb.gates import base as gates
 from vall_e.emb.gates.duration import Duration
-from vall_e.emb.slicing import Limits, plan_slices
+from vall_e.emb.slicing import Limits, Slice, plan_slices, trim
 from vall_e.emb.words import split_text
 from vall_e.types import Recording, Reject, RejectReason, Segment, Transcript, Word, seconds_to_samples
 
@@ -202,3 +203,69 @@ def test_split_text_loses_nothing(words: list[str], joints: list[str], data: st.
 def test_split_text_of_a_language_without_spaces() -> None:
     words = [Word(text=text, start_s=0, end_s=0) for text in ("今日", "は", "晴れ")]
     assert split_text("今日は、晴れ。", words, 2) == ("今日は、", "晴れ。")
+
+
+def test_a_recording_of_several_people_is_not_taken_whole() -> None:
+    parts = transcript(segment(("one", 1.0, 1.4), speaker="A"), segment(("two", 2.5, 3.0), speaker="B"))
+    slices, (reject,) = plan_slices(recording(5), parts, limits("false"))
+    assert slices == [] and reject.reason == RejectReason.MIXED_SPEAKERS
+    (whole,), _ = plan_slices(recording(5), transcript(segment(("one", 1.0, 1.4), speaker="A")), limits("false"))
+    assert whole.speaker == "g/s/a.wav#A"
+
+
+def test_linked_voices_have_their_name() -> None:
+    parts = transcript(segment(("one", 1.0, 1.4), speaker="A"), segment(("two", 2.5, 3.0), speaker="B"))
+    slices, _ = plan_slices(recording(5), parts, limits(), {"A": "voice-0007"})
+    assert [cut.speaker for cut in slices] == ["voice-0007", "g/s/a.wav#B"]
+
+
+# ---- silence around speech
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    before=st.integers(0, 40_000),
+    sound=st.integers(4_000, 30_000),
+    after=st.integers(0, 40_000),
+    noise_db=st.sampled_from([-200, -90, -70]),
+)
+def test_silence_around_speech_is_left_out_but_for_a_margin(before: int, sound: int, after: int, noise_db: int) -> None:
+    rate_hz = 16_000
+    rng = np.random.default_rng(before)
+    samples = np.zeros(before + sound + after, np.float32)
+    samples[before : before + sound] = 0.3 * np.sin(np.arange(sound) / 5)
+    samples += (10 ** (noise_db / 20) * rng.standard_normal(len(samples))).astype(np.float32)
+    word = Word(text="a", start_s=before / rate_hz, end_s=(before + sound) / rate_hz)
+    for words in ((), (word,)):
+        cut = Slice(id="a", start_samples=500, num_samples=len(samples), text="a", words=words, speaker="s")
+        made, kept = trim(cut, samples, rate_hz)
+        first = made.start_samples - 500
+        assert made.num_samples == len(kept) and np.array_equal(kept, samples[first : first + len(kept)])
+        margin, frame = round(0.2 * rate_hz), round(0.01 * rate_hz)
+        slack = 0 if words else frame  # a frame with hardly a sample of the sound counts as silence, but no word does
+        assert max(0, before - margin - frame) <= first <= max(0, before - margin + slack)
+        end = first + len(kept)
+        assert min(len(samples), before + sound + margin - slack) <= end <= min(len(samples), before + sound + margin + frame)
+        for each in made.words:
+            assert abs(each.start_s + first / rate_hz - word.start_s) < 1e-5
+            assert abs(each.end_s + first / rate_hz - word.end_s) < 1e-5
+
+
+def test_words_are_never_trimmed_away() -> None:
+    """A whisper beside a shout, where the recogniser found a word."""
+    samples = np.zeros(32_000, np.float32)
+    samples[16_000:20_000] = 0.5
+    samples[8_000:12_000] = 1e-4
+    words = (Word(text="psst", start_s=0.5, end_s=0.75), Word(text="hey", start_s=1.0, end_s=1.25))
+    cut = Slice(id="a", start_samples=0, num_samples=32_000, text="psst hey", words=words, speaker="s")
+    made, _ = trim(cut, samples, 16_000)
+    assert made.start_samples == 8_000 - 3_200 and made.words[0].start_s == 0.2
+
+
+def test_sound_that_fills_the_file_stays_whole() -> None:
+    samples = (0.1 * np.random.default_rng(0).standard_normal(30_011)).astype(np.float32)
+    cut = Slice(id="a", start_samples=0, num_samples=30_011, text="a", words=(), speaker="s")
+    made, kept = trim(cut, samples, 16_000)
+    assert made == cut and len(kept) == 30_011
+    silent = trim(cut, np.zeros(30_011, np.float32), 16_000)
+    assert silent[0] == cut

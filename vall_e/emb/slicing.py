@@ -5,10 +5,12 @@ All arithmetic is in whole samples of the recording's own rate; a time becomes a
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import msgspec
+import numpy as np
 
 from vall_e.emb.words import sentence_ends, split_text
 from vall_e.types import (
@@ -24,6 +26,7 @@ from vall_e.types import (
 
 STAGE = "process"
 MARGIN_S = 0.2  # of silence kept on each side of a slice, as far as the gap to the neighbouring word allows
+FRAME_S, SILENT_DB = 0.01, -45.0  # what is silence around speech: frames below the loud ones of the slice
 SENTENCE_S = 0.3  # by which the end of a sentence is preferred to a pause
 TOLERANCE_S = 0.5  # by which recognisers may place the last word behind the end of the audio
 
@@ -210,6 +213,32 @@ def _cut(item_id: str, piece: Speech, bounds: tuple[int, int], recording: Record
         words=tuple(_shift(word, start / rate_hz) for word in piece.words),
         speaker=piece.speaker or recording.speaker,
     )
+
+
+def trim(cut: Slice, samples: np.ndarray, rate_hz: int) -> tuple[Slice, np.ndarray]:
+    """Without the silence around speech, but for MARGIN_S: frames far below the loud ones; words are never cut.
+
+    Args:
+        cut: the slice that the samples are of.
+        samples: mono float32 [n] at `rate_hz`.
+    """
+    size = seconds_to_samples(FRAME_S, rate_hz)
+    count = len(samples) // size
+    power = np.mean(np.square(samples[: count * size].reshape(count, size), dtype=np.float64), axis=1)
+    loud = np.flatnonzero(power > np.quantile(power, 0.95) * 10 ** (SILENT_DB / 10)) if count else np.zeros(0, np.int64)
+    if not len(loud):
+        return cut, samples
+    margin = seconds_to_samples(MARGIN_S, rate_hz)
+    first, last = int(loud[0]) * size, (int(loud[-1]) + 1) * size
+    if cut.words:
+        first = min(first, seconds_to_samples(cut.words[0].start_s, rate_hz))
+        last = max(last, seconds_to_samples(cut.words[-1].end_s, rate_hz))
+    first, last = max(0, first - margin), min(len(samples), last + margin)
+    if len(samples) - last < size:  # a rest of a frame
+        last = len(samples)
+    words = tuple(_shift(word, first / rate_hz) for word in cut.words)
+    trimmed = dataclasses.replace(cut, start_samples=cut.start_samples + first, num_samples=last - first, words=words)
+    return trimmed, samples[first:last]
 
 
 def _shift(word: Word, by_s: float) -> Word:

@@ -16,7 +16,7 @@ from vall_e.emb.codecs.base import encode_prepared, prepare
 from vall_e.emb.codecs.registry import CodecOptions, load_codec
 from vall_e.emb.gates import base as gates_
 from vall_e.emb.gates.registry import GateOptions, load_gates
-from vall_e.emb.slicing import STAGE, Limits, Slice, plan_slices
+from vall_e.emb.slicing import STAGE, Limits, Slice, plan_slices, trim
 from vall_e.emb.text.lexicon import sha256_of
 from vall_e.emb.text.phonemes import Reading, to_phonemes
 from vall_e.emb.text.registry import (
@@ -30,6 +30,7 @@ from vall_e.emb.text.registry import (
     resolve_japanese,
 )
 from vall_e.executor import EXECUTORS
+from vall_e.languages import parse_language
 from vall_e.types import ContractError, Recording, Reject, RejectReason, Transcript, Utterance, safe_path
 
 # options that don't change the result; weights: their hash is in the CodecSpec
@@ -46,6 +47,7 @@ class ProcessOptions(CodecOptions, GateOptions):
         "--max-duration or has several segments",
         choices=("auto", "true", "false"),
     )
+    trim: bool = config.option(True, "leave out silence around speech, but for 0.2 s", before=False)
     phonemizer: str = config.option("espeak", "what turns text into phonemes", choices=tuple(PHONEMIZERS))
     punctuation: bool = config.option(True, "keep punctuation among the phonemes")
     stress: bool = config.option(True, "mark stress")
@@ -133,7 +135,7 @@ class Worker:
         for task in bunch.items:
             recording = task.places[0].read(Recording)
             transcript = task.places[1].read(Transcript)
-            draft = Draft(recording, transcript.language)
+            draft = Draft(recording, parse_language(transcript.language) or transcript.language)
             problem = self._prepare(draft, transcript, waiting)
             if problem is None:
                 drafts.append((task, draft))
@@ -199,8 +201,14 @@ class Worker:
                 detail = "no sample above -80 dBFS"
                 reject = Reject(id=cut.id, stage=STAGE, reason=RejectReason.SILENT, detail=detail)
                 draft.rejects.append(_located(reject, cut, draft.recording))
-            else:
-                yield Cut(draft, cut, reading, samples)
+                continue
+            if self.options.trim:
+                cut, samples = trim(cut, samples, draft.recording.sample_rate_hz)
+                short = self._check(cut.id, cut.num_samples / draft.recording.sample_rate_hz, cut.text)
+                if short is not None:
+                    draft.rejects.append(_located(short, cut, draft.recording))
+                    continue
+            yield Cut(draft, cut, reading, samples)
 
     def _encode(self, waiting: list[Cut]) -> None:
         """Encodes all of `waiting` as one list, which is then empty; arrays are written, rows go to their drafts."""

@@ -173,7 +173,10 @@ class Worker:
         error_rate = distance / max(len(own), 1)
         others = [edit_path(other, heard)[0] / max(len(other), 1) for other in map(characters, item.others)]
         edges = [place for place in range(len(own)) if min(place, len(own) - 1 - place) < EDGE_CHARACTERS]
-        return {
+        found: dict[str, float | None] = {}
+        if hasattr(self.recogniser, "probability_of"):
+            found["heard_language"] = self.recogniser.probability_of(item.row.language, samples)
+        return found | {
             "cer": round(error_rate, 4),
             "cer_margin": round(min(others) - error_rate, 4) if others else None,
             "edge_errors": round(sum(place in wrong for place in edges) / max(len(edges), 1), 4),

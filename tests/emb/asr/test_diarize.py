@@ -368,7 +368,7 @@ def test_turns_and_overlaps_of_tracks() -> None:
 @pytest.fixture(scope="module")
 def pyannote_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pipeline's config.yaml: segmentation with the weights that whisperx brings, voices by random weights."""
-    from vall_e.emb.asr import overlap
+    from vall_e.emb import overlap
 
     segmentation = overlap._model()
     from pyannote.audio.models.embedding import XVectorSincNet

@@ -248,3 +248,33 @@ def test_limits_in_a_config_file(work: Path, tmp_path: Path) -> None:
     config.write_text(json.dumps({"build": {"gates": {"duration": {"least": 1}}}}))
     with pytest.raises(UsageError, match="is not like"):
         built(work, "--config", str(config))
+
+
+def test_two_people_at_once(demo: Path) -> None:
+    one, other = (
+        audio.resample(*audio.load(demo / "english" / name), RATE_HZ)
+        for name in ("rms/three.flac", "slt/slt_0001.wav")
+    )
+    size = min(len(one), len(other))
+    both = np.concatenate([one, one[:size] + other[:size]])
+    alone = score("overlap_share", samples=one, duration_s=len(one) / RATE_HZ)
+    mixed = score("overlap_share", samples=both, duration_s=len(both) / RATE_HZ)
+    assert alone is not None and mixed is not None and alone < 0.05
+    assert 0.3 * size / len(both) < mixed <= size / len(both) + 0.1
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "low", "high"),
+    [
+        ("The old man walked slowly along the river.", "en", 0.9, 1.0),
+        ("Der alte Mann ging langsam am Fluss entlang.", "en", 0.0, 0.1),
+        ("Der alte Mann ging langsam am Fluss entlang.", "de", 0.5, 1.0),
+        ("Yes.", "en", None, None),  # too short to tell
+        ("Saluton, mia kara malnova amiko el la urbo.", "eo", None, None),  # a language that langdetect lacks
+    ],
+)
+def test_a_text_of_another_language(text: str, language: str, low: float | None, high: float | None) -> None:
+    found = score("text_language", text=text, language=language)
+    assert (found is None) == (low is None)
+    if found is not None and low is not None and high is not None:
+        assert low <= found <= high

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from vall_e import layout, storage
+from vall_e.emb.guess import shares
 from vall_e.types import Record, Recording, speaker_key
 
 SAMPLE_CHARS = 2_000  # of a speaker's texts, in the order of the corpus
@@ -24,36 +25,17 @@ class Detected(Record, frozen=True, kw_only=True):
 
 
 def detect(text: str, allowed: Sequence[str] = ()) -> tuple[str, float] | None:
-    """(ISO 639-1 code, probability) by langdetect with a fixed seed; None where it can't be detected, as in "1984".
+    """(ISO 639-1 code, probability) of a text; None where it can't be detected, as in "1984".
 
     Args:
         text: in any language.
-        allowed: the codes to choose among; none: all that langdetect knows.
+        allowed: the codes to choose among; none: all that are known.
     """
-    from langdetect import DetectorFactory, LangDetectException, detector_factory
-
-    DetectorFactory.seed = 0  # it draws at random, and gives other answers from run to run without
-    detector_factory.init_factory()
-    detector = detector_factory._factory.create()  # detect_langs() with a choice of languages
-    if allowed:
-        known = detector_factory._factory.get_lang_list()
-        chosen = [name for name in known if name.partition("-")[0] in allowed]
-        if not chosen:
-            return None
-        detector.set_prior_map({name: 1 / len(chosen) for name in chosen})
-    detector.append(text)
-    try:
-        found = detector.get_probabilities()
-    except LangDetectException:
+    found = shares(text, allowed)
+    if not found:
         return None
-    shares: dict[str, float] = {}
-    for each in found:
-        code = each.lang.partition("-")[0]
-        shares[code] = shares.get(code, 0.0) + each.prob
-    if not shares:
-        return None
-    best = max(sorted(shares), key=lambda code: shares[code])
-    return best, round(min(1.0, shares[best]), 4)
+    best = max(sorted(found), key=lambda code: found[code])
+    return best, round(min(1.0, found[best]), 4)
 
 
 def of_speakers(recordings: Iterable[Recording], metadata: Path, allowed: Sequence[str] = ()) -> dict[str, Detected]:

@@ -13,8 +13,7 @@ import importlib.util
 import numpy as np
 
 from vall_e import audio
-from vall_e.emb import voice
-from vall_e.emb.asr import overlap
+from vall_e.emb import overlap, voice
 from vall_e.emb.asr.diarize import Found, Overlap, Turn
 from vall_e.emb.asr.registry import RecogniserOptions
 from vall_e.emb.asr.segmenting import pieces

@@ -364,21 +364,31 @@ class WhisperX:
 
     def _detect(self, samples: np.ndarray) -> tuple[str, float | None]:
         """(language, probability) of the first 30 s of float32 [n]."""
-        from whisperx.audio import log_mel_spectrogram
+        shares = self._language_shares(samples)
+        if shares is None:
+            return "en", None
+        if self._detectable:
+            shares = {name: share for name, share in shares.items() if name in self._detectable} or shares
+        language, share = next(iter(shares.items()))
+        total = sum(shares.values()) if self._detectable else 1.0
+        return language, round(min(1.0, share / total), 4)
 
+    def _language_shares(self, samples: np.ndarray) -> dict[str, float] | None:
+        """Language → probability by the first 30 s of float32 [n], the most probable first; None of a model of one."""
         whisper = self._pipeline.model
         if not whisper.model.is_multilingual:
-            return "en", None
+            return None
+        from whisperx.audio import log_mel_spectrogram
+
         samples = samples[: round(CHUNK_S * RATE_HZ)]
         num_mels = whisper.feat_kwargs.get("feature_size") or 80
         mel = log_mel_spectrogram(samples, n_mels=num_mels, padding=round(CHUNK_S * RATE_HZ) - len(samples))
-        found = whisper.model.detect_language(whisper.encode(mel))[0]  # the most probable first
-        shares = [(token[2:-2], share) for token, share in found]
-        if self._detectable:
-            shares = [pair for pair in shares if pair[0] in self._detectable] or shares
-        language, share = shares[0]
-        total = sum(each for _, each in shares) if self._detectable else 1.0
-        return language, round(min(1.0, share / total), 4)
+        return {token[2:-2]: share for token, share in whisper.model.detect_language(whisper.encode(mel))[0]}
+
+    def probability_of(self, language: str, samples: np.ndarray) -> float | None:
+        """How probable it is that float32 [n] at 16 kHz is in a language; None of a model that knows one only."""
+        shares = self._language_shares(samples)
+        return None if shares is None or language not in shares else round(shares[language], 4)
 
     def _segments(self, chunk: Chunk) -> list[Segment]:
         """The sentences of a chunk with word times, on the recording's clock."""

@@ -28,6 +28,8 @@ GATES = Registry(
         "silence_share": "vall_e.emb.gates.sound:load_silence",
         "loudness_lufs": "vall_e.emb.gates.sound:load_loudness",
         "dnsmos": "vall_e.emb.gates.dnsmos:load",
+        "overlap_share": "vall_e.emb.gates.overlap:load",
+        "text_language": "vall_e.emb.gates.language:load",
     },
 )
 BEFORE = ("duration",)  # what datasets of earlier versions were made with
