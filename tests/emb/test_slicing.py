@@ -244,8 +244,8 @@ def test_silence_around_speech_is_left_out_but_for_a_margin(before: int, sound: 
         margin, frame = round(0.2 * rate_hz), round(0.01 * rate_hz)
         slack = 0 if words else frame  # a frame with hardly a sample of the sound counts as silence, but no word does
         assert max(0, before - margin - frame) <= first <= max(0, before - margin + slack)
-        end = first + len(kept)
-        assert min(len(samples), before + sound + margin - slack) <= end <= min(len(samples), before + sound + margin + frame)
+        end, edge = first + len(kept), before + sound + margin
+        assert min(len(samples), edge - slack) <= end <= min(len(samples), edge + frame)
         for each in made.words:
             assert abs(each.start_s + first / rate_hz - word.start_s) < 1e-5
             assert abs(each.end_s + first / rate_hz - word.end_s) < 1e-5

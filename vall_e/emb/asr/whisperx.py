@@ -41,6 +41,7 @@ LIBRARY_ERRORS = (
     *(TypeError, ValueError),
 )
 PACK_GAP_S = 1.6  # of silence between what shares a window
+PACK_ROUNDS = 2
 PACK_S = 27.0  # that are filled of a window: what ends just before its end is often left out
 PACK_STRAY_S = 0.3  # by which a part may reach into another chunk's time: the marks are no better than that
 ALIGN_AUTO, ALIGN_OFF = "auto", "off"
@@ -210,7 +211,9 @@ class WhisperX:
 
     def _recognise(self, chunks: list[Chunk], drafts: list[Draft]) -> None:
         """Fills in the texts of chunks of one language, and adds their segments to the drafts."""
-        left = self._recognise_packed(chunks) if self._pack else chunks
+        left = list(chunks)
+        for _ in range(PACK_ROUNDS if self._pack else 0):  # beside other neighbours, most of those left are settled
+            left = self._recognise_packed(left)
         for first in range(0, len(left), self._batch_size):
             self._recognise_batch(left[first : first + self._batch_size])
         for chunk in chunks:
