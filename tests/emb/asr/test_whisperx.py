@@ -15,7 +15,8 @@ import soundfile
 
 from vall_e import audio, storage
 from vall_e.emb.asr import segmenting
-from vall_e.emb.asr.whisperx import Chunk, Draft, WhisperX, _share_out, _timed
+from vall_e.emb.asr.wav2vec2 import timed
+from vall_e.emb.asr.whisperx import Chunk, Draft, WhisperX, _share_out
 from vall_e.emb.text.written import edit_path
 from vall_e.emb.transcribe import main as main_transcribe
 from vall_e.types import BackendError, NoTranscript, RejectReason, Transcript
@@ -281,9 +282,9 @@ def test_packed_recordings_all_have_an_answer(whisper_models: dict[str, str], cl
 
 def test_interpolated_times_are_flagged() -> None:
     """The alignment model has letters only: of '1984' whisperx gives no times."""
-    timed = {"word": "in", "start": 0.5, "end": 0.7, "score": 0.9}
-    given: list[dict[str, Any]] = [timed, {"word": "1984"}, {"word": "so", "start": 1.4}]
-    words = list(_timed(given, 0.0, 2.0, 10.0))
+    first = {"word": "in", "start": 0.5, "end": 0.7, "score": 0.9}
+    given: list[dict[str, Any]] = [first, {"word": "1984"}, {"word": "so", "start": 1.4}]
+    words = list(timed(given, 0.0, 2.0, 10.0))
     assert [(word.start_s, word.end_s, word.interpolated) for word in words] == [
         (10.5, 10.7, False),
         (10.7, 11.4, True),

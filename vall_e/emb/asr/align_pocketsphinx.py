@@ -23,6 +23,7 @@ import numpy as np
 from vall_e import audio
 from vall_e.emb.asr.align import Other, Placed, Say
 from vall_e.emb.asr.pocketsphinx import FRAMES_PER_S, LANGUAGE, RATE_HZ, utterances
+from vall_e.emb.asr.registry import RecogniserOptions
 from vall_e.emb.asr.segmenting import BLOCK_S
 from vall_e.types import BackendError, ends_sentence
 
@@ -79,6 +80,10 @@ class Fit:
     whole: float
     edge: float
     edge_speech_s: float | None
+
+
+def load(options: RecogniserOptions, say: Say) -> PocketSphinxAligner:
+    return PocketSphinxAligner(say)
 
 
 class PocketSphinxAligner:

@@ -26,7 +26,12 @@ RECOGNISERS = Registry(
 
 OFF = "off"
 ALIGNERS = Registry(
-    "aligner", "vall_e.aligners", {"pocketsphinx": "vall_e.emb.asr.align_pocketsphinx:PocketSphinxAligner"}
+    "aligner",
+    "vall_e.aligners",
+    {
+        "whisperx": "vall_e.emb.asr.align_whisperx:load",
+        "pocketsphinx": "vall_e.emb.asr.align_pocketsphinx:load",
+    },
 )
 DIARIZERS = Registry(
     "diarizer",
@@ -54,8 +59,8 @@ class RecogniserOptions:
     )
     align: str = config.option(
         OFF,
-        f"what puts word times on texts that are given without: {', '.join(ALIGNERS)} (English), or off; then long "
-        "recordings with a text are cut between words",
+        "what puts word times on texts that are given without: whisperx (languages with an "
+        "--align-model), pocketsphinx (English), or off; then long recordings with a text are cut between words",
         before=OFF,
     )
     diarize: str = config.option(
@@ -149,8 +154,10 @@ class RecogniserOptions:
             values["languages"] = list(self.languages)
             if "sidecar" in self.backend:
                 values |= {"language_from": self.language_from, "min_language_prob": self.min_language_prob}
+        if "whisperx" in (*self.backend, self.align):
+            values["align_model"] = self.align_model
         if "whisperx" in self.backend:
-            values |= {"model_name": self.model_name, "align_model": self.align_model}
+            values["model_name"] = self.model_name
             values["compute_type"] = self.resolved_compute_type
             values |= {"pack": self.pack, "initial_prompt": self.initial_prompt, "hotwords": self.hotwords}
         return values
@@ -164,7 +171,7 @@ def load_aligner(options: RecogniserOptions, say: Say) -> Aligner | None:
     """
     if options.align == OFF:
         return None
-    aligner: Aligner = ALIGNERS.load(options.align)(say)
+    aligner: Aligner = ALIGNERS.load(options.align)(options, say)
     return aligner
 
 

@@ -7,14 +7,9 @@ whisperx brings load from a hub or by pickle.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib.metadata
 import importlib.util
-import io
-import math
-import sys
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,14 +21,14 @@ from vall_e import audio
 from vall_e.emb.asr import segmenting
 from vall_e.emb.asr.registry import RecogniserOptions
 from vall_e.emb.asr.speech import find_speech
+from vall_e.emb.asr.wav2vec2 import WordAligner, looks_like_path, prepare_imports, quiet, require_files, timed
 from vall_e.executor import devices
-from vall_e.types import BackendError, NoTranscript, RejectReason, Segment, Transcript, Word
+from vall_e.types import BackendError, NoTranscript, RejectReason, Segment, Transcript
 
 RATE_HZ = 16_000
 PIECE_S, SEARCH_S = 600.0, 60.0  # Whisper takes 30 s at a time, so a cut in a pause loses nothing
 CHUNK_S = 30.0  # what Whisper takes at a time
 LONGEST_SPEECH_S = 29.0  # of one span; with the detector's padding still below CHUNK_S
-SHORTEST_ALIGNED_S = 0.1  # alignment divides by the number of its 20 ms frames less one
 MODEL_FILES = ("model.bin", "config.json", "tokenizer.json")
 # what ctranslate2, torch and whisperx raise of a recording that they can't work with
 LIBRARY_ERRORS = (
@@ -44,7 +39,6 @@ PACK_GAP_S = 1.6  # of silence between what shares a window
 PACK_ROUNDS = 2
 PACK_S = 27.0  # that are filled of a window: what ends just before its end is often left out
 PACK_STRAY_S = 0.3  # by which a part may reach into another chunk's time: the marks are no better than that
-ALIGN_AUTO, ALIGN_OFF = "auto", "off"
 ADVICE = "give a local folder as --model-name, or use --backend sidecar,pocketsphinx"
 
 
@@ -133,13 +127,11 @@ class WhisperX:
                 raise BackendError(f'whisperx: the package {package} is missing; pip install "vall-e[whisperx]"')
         self.name_and_version = f"whisperx {importlib.metadata.version('whisperx')}"
         self._model_folder = _find_model(model_name)
-        if align_model not in (ALIGN_AUTO, ALIGN_OFF) and _looks_like_path(align_model):
-            _require_files(Path(align_model), ("config.json", "vocab.json"), "Wav2Vec2 CTC", "align-model")
+        self._aligner = WordAligner(align_model, device)
         _require_device(device, compute_type)
-        self._align_model, self._batch_size, self._detectable = align_model, batch_size, languages
+        self._batch_size, self._detectable = batch_size, languages
         self._device, self._compute_type = device, compute_type
         self._pack, self._initial_prompt, self._hotwords = pack, initial_prompt, hotwords
-        self._aligners: dict[str, tuple[Any, dict[str, Any]] | None] = {}
 
     @property
     def bunch_s(self) -> float:
@@ -203,7 +195,7 @@ class WhisperX:
 
     def _merge(self, speech: list[Span]) -> list[dict[str, Any]]:
         """Spans of speech in a row as chunks of up to 30 s, by whisperx' own rule."""
-        _prepare_imports()
+        prepare_imports()
         from whisperx.vads import Vad
 
         merged: list[dict[str, Any]] = Vad.merge_chunks(speech, round(CHUNK_S), 0.5, None)
@@ -249,7 +241,7 @@ class WhisperX:
             {"start": start, "end": end, "segments": [(start, end)]}
             for start, end in zip(spans, spans[1:], strict=False)
         ]
-        with _quiet():
+        with quiet():
             found = self._pipeline.transcribe(
                 np.concatenate([chunk.samples for chunk in chunks]),
                 batch_size=max(2, len(chunks)),  # of 1, whisperx takes the first letter of a text
@@ -325,7 +317,7 @@ class WhisperX:
 
     @functools.cached_property
     def _pipeline(self) -> Any:
-        _prepare_imports()
+        prepare_imports()
         from whisperx.asr import load_model
         from whisperx.vads import Vad
 
@@ -347,7 +339,7 @@ class WhisperX:
             def merge_chunks(segments: Any, *_: Any, **__: Any) -> Any:
                 return segments
 
-        with _quiet():
+        with quiet():
             return load_model(
                 str(self._model_folder),
                 self._device,
@@ -395,72 +387,18 @@ class WhisperX:
 
     def _segments(self, chunk: Chunk) -> list[Segment]:
         """The sentences of a chunk with word times, on the recording's clock."""
-        entry = {"text": chunk.text, "start": 0.0, "end": chunk.duration_s}
-        with _quiet():
-            aligned = self._align(entry, chunk.samples, chunk.language)
+        assert chunk.text is not None, "only chunks with a text get here"
+        with quiet():
+            aligned = self._aligner.align(chunk.text, chunk.samples, chunk.language)
+        if aligned is None:
+            aligned = [{"text": chunk.text, "start": 0.0, "end": chunk.duration_s}]
         found = []
         for part in aligned:
-            words = tuple(_timed(part.get("words", ()), part["start"], part["end"], chunk.start_s))
+            words = tuple(timed(part.get("words", ()), part["start"], part["end"], chunk.start_s))
             start_s, end_s = chunk.start_s + float(part["start"]), chunk.start_s + float(part["end"])
             text = segmenting.one_line(part["text"])
             found.append(Segment(text=text, start_s=round(start_s, 3), end_s=round(end_s, 3), words=words))
         return found
-
-    def _align(self, entry: dict[str, Any], samples: np.ndarray, language: str) -> list[dict[str, Any]]:
-        """The sentences of a segment with word times; the segment as it is where they can't be had."""
-        aligner = self._aligner(language)
-        if aligner is None or entry["end"] - entry["start"] < SHORTEST_ALIGNED_S:
-            return [entry]
-        from whisperx.alignment import align
-
-        model, metadata = aligner
-        sentences: list[dict[str, Any]] = align([entry], model, metadata, samples, self._device)["segments"]
-        return sentences
-
-    def _aligner(self, language: str) -> tuple[Any, dict[str, Any]] | None:
-        """(model, what it is about) for `language`; None where there is none."""
-        if self._align_model == ALIGN_OFF:
-            return None
-        if language not in self._aligners:
-            self._aligners[language] = self._load_aligner(language)
-        return self._aligners[language]
-
-    def _load_aligner(self, language: str) -> tuple[Any, dict[str, Any]] | None:
-        from whisperx import alignment
-
-        name = None if self._align_model == ALIGN_AUTO else self._align_model
-        defaults = {**alignment.DEFAULT_ALIGN_MODELS_TORCH, **alignment.DEFAULT_ALIGN_MODELS_HF}
-        if name is None and language not in defaults:
-            print(f"transcribe: whisperx has no alignment model for {language!r}: no word times", file=sys.stderr)
-            return None
-        try:
-            model, metadata = alignment.load_align_model(language, self._device, model_name=name)
-        except (OSError, ValueError) as error:
-            name, reason = name or defaults[language], " ".join(str(error).split())[:200]
-            raise BackendError(
-                f"whisperx: the alignment model of {language!r}, {name}, can't be loaded ({reason}); "
-                "give a local folder as --align-model, or --align-model off"
-            ) from None
-        return model.eval(), metadata
-
-
-def _timed(words: Sequence[dict[str, Any]], start_s: float, end_s: float, offset_s: float) -> Iterator[Word]:
-    """Words with times; one that alignment left without gets what lies between its neighbours."""
-    floor = float(start_s)
-    for number, word in enumerate(words):
-        later = (entry["start"] for entry in words[number + 1 :] if "start" in entry)
-        begin = float(word.get("start", floor))
-        end = float(word["end"]) if "end" in word else max(begin, float(next(later, end_s)))
-        score = word.get("score")
-        known = score is not None and math.isfinite(score)
-        yield Word(
-            text=word["word"],
-            start_s=round(offset_s + begin, 3),
-            end_s=round(offset_s + end, 3),
-            score=min(1.0, max(0.0, float(score))) if known else None,  # type: ignore[arg-type]
-            interpolated="start" not in word or "end" not in word,
-        )
-        floor = max(floor, end)
 
 
 def _joined(window: Sequence[Chunk]) -> np.ndarray:
@@ -501,15 +439,10 @@ def _problem(error: Exception) -> str:
     return f"whisperx failed on it: {reason}"
 
 
-def _looks_like_path(name: str) -> bool:
-    """Whether a folder is meant and no hub name: it is there, or is written as only paths are."""
-    return Path(name).exists() or name.startswith((".", "/", "~")) or name.count("/") > 1
-
-
 def _find_model(name: str) -> Path:
     """The folder of a model by path or name; a name is looked up in the hub's cache, then fetched from the hub."""
-    if _looks_like_path(name):
-        return _require_files(Path(name), MODEL_FILES, "CTranslate2 Whisper", "model-name")
+    if looks_like_path(name):
+        return require_files(Path(name), MODEL_FILES, "CTranslate2 Whisper", "model-name")
     import huggingface_hub.errors
     from faster_whisper.utils import download_model
 
@@ -531,13 +464,6 @@ def _find_model(name: str) -> Path:
         ) from None
 
 
-def _require_files(folder: Path, names: Sequence[str], kind: str, flag: str) -> Path:
-    for name in names:
-        if not (folder / name).is_file():
-            raise BackendError(f"whisperx: --{flag} {folder}: no {name} in it; it takes a {kind} folder")
-    return folder
-
-
 def _require_device(device: str, compute_type: str) -> None:
     import ctranslate2
 
@@ -548,28 +474,3 @@ def _require_device(device: str, compute_type: str) -> None:
         raise BackendError(
             f"whisperx: compute_type {compute_type!r} is not among those of {device}: {', '.join(sorted(supported))}"
         )
-
-
-@functools.cache
-def _prepare_imports() -> None:
-    """Makes whisperx importable beside a CPU-only torch, and keeps torch to one thread."""
-    import torch
-
-    from vall_e.compat import import_pyannote
-
-    torch.set_num_threads(1)
-    import_pyannote()
-    import transformers
-
-    transformers.logging.disable_progress_bar()
-    with warnings.catch_warnings(), _quiet():
-        warnings.simplefilter("ignore")
-        import whisperx.alignment
-        import whisperx.asr  # noqa: F401
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps what whisperx prints off standard output, which belongs to the command."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        yield
