@@ -142,3 +142,19 @@ def test_no_pickle_is_read() -> None:
                 assert caught not in ("Exception", "BaseException") or reraised, f"{path}:{node.lineno}: {caught}"
             if isinstance(node, ast.keyword) and node.arg == "shell":
                 raise AssertionError(f"{path}: a shell string")
+
+
+def test_nothing_that_is_imported_breaks_who_looks_at_all_modules() -> None:
+    """speechbrain, which pyannote brings, leaves modules that fail when they are looked at, as `inspect` does."""
+    script = (
+        "import inspect, sys\n"
+        "from vall_e.emb import overlap\n"
+        "from vall_e.emb.asr.wav2vec2 import prepare_imports\n"
+        "prepare_imports()\n"
+        "overlap._model()\n"
+        "for module in list(sys.modules.values()):\n"
+        "    getattr(module, '__file__', None)\n"
+        "inspect.getmodule(overlap._model)\n"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]

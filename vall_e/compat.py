@@ -47,8 +47,15 @@ def import_pyannote() -> None:
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         import pyannote.audio  # noqa: F401
-    # speechbrain, which pyannote brings, leaves modules here that import what is not installed as soon as anybody looks
-    # at them: `inspect`, and whatever else walks over all modules, would fail from now on
+    forget_lazy_modules()
+
+
+def forget_lazy_modules() -> None:
+    """To be called behind imports that may bring speechbrain.
+
+    It leaves modules that import what is not installed as soon as anybody looks at them: `inspect`, and whatever else
+    walks over all modules, would fail from now on.
+    """
     for module_name, module in list(sys.modules.items()):
         if type(module).__module__ == "speechbrain.utils.importutils":
             del sys.modules[module_name]

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from vall_e.compat import import_pyannote
+from vall_e.compat import forget_lazy_modules, import_pyannote
 
 RATE_HZ = 16_000
 CHUNK_SAMPLES, STEP_SAMPLES = 80_000, 40_000  # each moment is in the middle half of a chunk, or at an end of the audio
@@ -84,6 +84,7 @@ def _model() -> Any:
     import_pyannote()
     from pyannote.audio.core.task import Problem, Resolution, Specifications
     from pyannote.audio.models.segmentation import PyanNet
+    forget_lazy_modules()
     from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
     spec = importlib.util.find_spec("whisperx")

@@ -133,7 +133,7 @@ def test_words_lie_where_they_are_said(aligner: WhisperXAligner, tmp_path: Path)
             length_s = (tone_letters.TONE_S + tone_letters.GAP_S) * len(word.strip("."))
             early_s = SPACE_S + 0.08 if place else 0.3  # a first letter may reach into the silence before it
             assert -early_s < placed[number].start_s - clock_s < 0.08 and placed[number].interpolated is False
-            assert -0.12 < placed[number].end_s - (clock_s + length_s) < 0.3 and (placed[number].score or 0) > 0.3
+            assert -0.12 < placed[number].end_s - (clock_s + length_s) < 0.3 and (placed[number].score or 0) > 0.1
             clock_s += length_s + SPACE_S
             number += 1
         at_s += len(tone_letters.say(text)) / RATE_HZ + 0.5

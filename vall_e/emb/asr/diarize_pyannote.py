@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from vall_e import audio
-from vall_e.compat import import_pyannote
+from vall_e.compat import forget_lazy_modules, import_pyannote
 from vall_e.emb.asr.diarize import Found, Overlap, Turn
 from vall_e.emb.asr.registry import RecogniserOptions
 from vall_e.emb.asr.segmenting import BLOCK_S
@@ -75,6 +75,7 @@ class PyannoteDiarizer:
         except (*_LOAD_ERRORS, pickle.UnpicklingError) as error:
             reason = " ".join(str(error).split())[:200]
             raise BackendError(f"diarize pyannote: {self._model} can't be loaded ({reason}); {ADVICE}") from None
+        forget_lazy_modules()
         if pipeline is None:
             raise BackendError(f"diarize pyannote: {self._model} can't be fetched; {ADVICE}")
         return pipeline.to(torch.device(self._device))

@@ -151,7 +151,7 @@ def prepare_imports() -> None:
     """Makes whisperx importable beside a CPU-only torch, and keeps torch to one thread."""
     import torch
 
-    from vall_e.compat import import_pyannote
+    from vall_e.compat import forget_lazy_modules, import_pyannote
 
     torch.set_num_threads(1)
     import_pyannote()
@@ -162,6 +162,7 @@ def prepare_imports() -> None:
         warnings.simplefilter("ignore")
         import whisperx.alignment
         import whisperx.asr  # noqa: F401
+    forget_lazy_modules()
 
 
 @contextlib.contextmanager
