@@ -3,7 +3,7 @@ PYTHON ?= python3
 VOICES ?= data/demo/voices
 WORK   ?= work/demo
 CONFIG ?= offline
-ARGS   ?=
+ARGS   ?= --align pocketsphinx --diarize embedded
 
 VENV  := .venv
 BIN   := $(VENV)/bin

@@ -144,6 +144,20 @@ SPEAKERS = (
         language="es",
     ),
 )
+# Three people in one recording, whose text has neither times nor names: for diarisation and alignment.
+TALK = Path("english", "talk", "meeting.ogg")
+TALK_TURNS = (
+    ("slt", "Good morning, everybody. Did you all find the new office without any trouble?"),
+    ("rms", "I took the wrong train and had to walk along the river. It was not so bad."),
+    ("awb", "The map that you sent us was very clear. I was here before the doors were open."),
+    ("slt", "Then let us begin with the garden. What do our neighbors say about the old trees?"),
+    ("awb", "They want to keep them. The children climb on them every summer."),
+    ("rms", "The largest one is hollow, and a storm could throw it on the roof of the school."),
+    ("slt", "We should ask somebody who knows more about trees than the three of us."),
+    ("rms", "My sister works for the city forest. She could come and look at it on Friday."),
+    ("awb", "That sounds like a good plan. I will bring the coffee."),
+)
+TALK_RATE_HZ = 24_000
 GROUP_LANGUAGES = {"english": "en"}
 
 
@@ -159,8 +173,20 @@ def make(output: Path) -> None:
         for clip in speaker.clips:
             write_audio(folder / clip.file, _record(clip, speaker.voice), clip.rate_hz)
         _write_sidecars(folder, speaker.clips)
+    _write_talk(output / TALK)
     for group, language in GROUP_LANGUAGES.items():
         _write_text(output / group / "language.txt", language)
+
+
+def _write_talk(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    parts = []
+    for number, (voice, text) in enumerate(TALK_TURNS):
+        audio, rate_hz = speak(text, Voice("flite", voice))
+        audio = soxr.resample(audio, rate_hz, TALK_RATE_HZ)
+        parts += [0.7 * audio / np.abs(audio).max(), np.zeros(round((0.25 + 0.1 * (number % 3)) * TALK_RATE_HZ))]
+    write_audio(path, np.concatenate(parts).astype(np.float32)[:, None], TALK_RATE_HZ)
+    _write_text(path.with_suffix(".txt"), " ".join(text for _, text in TALK_TURNS))
 
 
 def _record(clip: Clip, voice: Voice) -> np.ndarray:
