@@ -72,6 +72,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--clips", type=int, default=400)
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--model", help="a Whisper in CTranslate2's format, for whisperx (default: pocketsphinx)")
     parser.add_argument("--quick", action="store_true", help="24 clips")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -80,7 +81,8 @@ def main() -> None:
         command = ["prepare", str(root), str(work), "--config", "offline", "--language", "en"]
         cli.main([*command, "--workers", str(args.workers)])
         started = time.perf_counter()
-        number, _ = verify(work, VerifyOptions(workers=args.workers))
+        asked = {"backend": "whisperx", "model_name": args.model} if args.model else {}
+        number, _ = verify(work, VerifyOptions(workers=args.workers, **asked))
         seconds = time.perf_counter() - started
         rows = sorted(storage.read_rows(work / "dataset" / "utterances.jsonl", Utterance), key=lambda row: row.id)
         later = scores.Scores(work / "dataset")

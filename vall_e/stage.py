@@ -319,6 +319,7 @@ def run_stage(
     start: Callable[[], None] = lambda: None,
     overwrite: bool = False,
     bunch_s: float = BUNCH_S,
+    bunch_items: int = BUNCH_ITEMS,
 ) -> StageReport:
     """Runs the items that are left and appends what they become.
 
@@ -331,7 +332,7 @@ def run_stage(
         total_items: how many `items` are, if known; for the progress display.
         total_audio_s: how many seconds of audio they hold, if known.
         start: called once, when the first worker has answered and nothing has been written yet.
-        bunch_s: how much audio a worker takes at a time; 0 for one item.
+        bunch_s, bunch_items: how much audio, and how many items, a worker takes at a time; 0 s for one item.
         overwrite: whether the run was started with --overwrite; for the advice after an interruption.
 
     Raises:
@@ -347,7 +348,7 @@ def run_stage(
         reject = Reject(id=bunch.id, stage=results.stage, reason=RejectReason.WORKER_DIED, detail=detail)
         return [Outcome(item_id=bunch.id, rejects=(reject,))]
 
-    found = executor.map(make_worker, bunches(items, bunch_s), split=Bunch.split, on_death=on_death)
+    found = executor.map(make_worker, bunches(items, bunch_s, bunch_items), split=Bunch.split, on_death=on_death)
     outcomes = (outcome for part in found for outcome in part)
     begun = False
     try:

@@ -254,6 +254,7 @@ def transcribe(
             start=begin,
             overwrite=options.overwrite,
             bunch_s=max(getattr(recogniser, "bunch_s", 0.0) for recogniser in recognisers),
+            bunch_items=max(getattr(recogniser, "bunch_items", 1) for recogniser in recognisers),
         )
         if options.link_speakers:
             _link(output_metadata, options, report)

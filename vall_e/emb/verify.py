@@ -35,7 +35,7 @@ from vall_e.emb.codecs.base import decode
 from vall_e.emb.codecs.registry import CodecOptions, load_codec
 from vall_e.emb.text.written import characters, edit_path
 from vall_e.executor import EXECUTORS, make_executor
-from vall_e.types import NoTranscript, Transcript, UsageError, Utterance, safe_path
+from vall_e.types import NoTranscript, UsageError, Utterance, safe_path
 
 STAGE = "verify"
 NAMES = ("cer", "cer_margin", "edge_errors", "align_score", "align_edge", "edge_speech_s", "align_margin")
@@ -152,23 +152,26 @@ class Worker:
         self.aligner = PocketSphinxAligner(lambda word, language: word)
 
     def __call__(self, bunch: stage.Bunch) -> list[stage.Outcome]:
-        return [self._score(item) for item in bunch.items]
+        """Short utterances of a bunch share the recogniser's batches."""
+        sounds = [self._decoded(item.row) for item in bunch.items]
+        heard = self._recognise(sounds, [item.row for item in bunch.items])
+        outcomes = []
+        for item, samples, text in zip(bunch.items, sounds, heard, strict=True):
+            found = self._by_recogniser(samples, text, item)
+            if item.row.language == ENGLISH:
+                found |= self._by_alignment(samples, item)
+            line = {"id": item.row.id, "scores": found}
+            outcomes.append(stage.Outcome(item_id=item.row.id, rows=(line,), audio_s=item.row.duration_s))
+        return outcomes
 
-    def _score(self, item: Item) -> stage.Outcome:
-        row = item.row
-        codes = storage.read_array(safe_path(self.dataset, row.codes))
-        samples = decode(self.codec, codes)
+    def _decoded(self, row: Utterance) -> np.ndarray:
+        """What a row's codes sound like: float32 [n] at 16 kHz."""
+        samples = decode(self.codec, storage.read_array(safe_path(self.dataset, row.codes)))
         mono = samples if samples.ndim == 1 else samples.mean(axis=0)
-        heard = audio.resample(np.ascontiguousarray(mono), self.codec.spec.sample_rate_hz, RATE_HZ)
-        found: dict[str, float | None] = self._by_recogniser(heard, item)
-        if row.language == ENGLISH:
-            found |= self._by_alignment(heard, item)
-        line = {"id": row.id, "scores": found}
-        return stage.Outcome(item_id=row.id, rows=(line,), audio_s=row.duration_s)
+        return audio.resample(np.ascontiguousarray(mono), self.codec.spec.sample_rate_hz, RATE_HZ)
 
-    def _by_recogniser(self, samples: np.ndarray, item: Item) -> dict[str, float | None]:
-        own = characters(_text(item.row))
-        heard = characters(self._recognise(samples, item.row))
+    def _by_recogniser(self, samples: np.ndarray, text: str, item: Item) -> dict[str, float | None]:
+        own, heard = characters(_text(item.row)), characters(text)
         distance, wrong = edit_path(own, heard)
         error_rate = distance / max(len(own), 1)
         others = [edit_path(other, heard)[0] / max(len(other), 1) for other in map(characters, item.others)]
@@ -182,16 +185,21 @@ class Worker:
             "edge_errors": round(sum(place in wrong for place in edges) / max(len(edges), 1), 4),
         }
 
-    def _recognise(self, samples: np.ndarray, row: Utterance) -> str:
-        with tempfile.NamedTemporaryFile(suffix=".wav") as file:
-            path = Path(file.name)
-            audio.write(path, samples, RATE_HZ)
-            source = audio.Source(audio.probe(path, row.id), path)
-            (result,) = self.recogniser.transcribe([source], row.language)
-        if isinstance(result, NoTranscript):
-            return ""
-        assert isinstance(result, Transcript)
-        return result.text
+    def _recognise(self, sounds: Sequence[np.ndarray], rows: Sequence[Utterance]) -> list[str]:
+        """What is recognised in each sound; nothing where no word is."""
+        texts = [""] * len(rows)
+        with tempfile.TemporaryDirectory() as folder:
+            sources = []
+            for number, (samples, row) in enumerate(zip(sounds, rows, strict=True)):
+                path = Path(folder) / f"{number}.wav"
+                audio.write(path, samples, RATE_HZ)
+                sources.append(audio.Source(audio.probe(path, row.id), path))
+            for language in dict.fromkeys(row.language for row in rows):
+                numbers = [number for number, row in enumerate(rows) if row.language == language]
+                results = self.recogniser.transcribe([sources[number] for number in numbers], language)
+                for number, result in zip(numbers, results, strict=True):
+                    texts[number] = "" if isinstance(result, NoTranscript) else result.text
+        return texts
 
     def _by_alignment(self, samples: np.ndarray, item: Item) -> dict[str, float | None]:
         whole = to_int16(samples)

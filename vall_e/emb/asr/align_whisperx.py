@@ -31,7 +31,8 @@ FOUND = 0.6  # of the letters of a word, and of a run of words, that must match
 LEAST_RUN = 3  # words in a row away from the expected place: fewer fit anywhere
 SPOKEN = 0.4  # letters heard for each of a word that is badly heard, between words that are found
 OTHER_LETTERS = 8  # that match nothing and are worth a word
-BESIDE_S = 0.25  # of sound beside a run that its first and last letters may reach into
+BESIDE_S = 0.25  # of sound beside a letter that was heard, which belongs to its word
+PAUSE_S, GROUP_S = 0.4, 6.0  # between words, and of words in a row, from which they are timed apart
 
 
 def load(options: RecogniserOptions, say: Say) -> WhisperXAligner:
@@ -94,31 +95,46 @@ class WhisperXAligner:
         last = first + expected + 2 * len(spelled) + SPARE_LETTERS
         matched = match(spelled, text.letters[first:last], expected)
         runs, others = _runs(matched, spelled, text, first, at)
-        duration_s = len(samples) / RATE_HZ
         out: list[Placed | Other] = [Other(heard[begin][1], heard[end - 1][1]) for begin, end in others]
-        for number, run in enumerate(runs):
-            begin_s = max(0.0, heard[run.heard_first][1] - BESIDE_S)
-            end_s = min(duration_s, heard[run.heard_last][1] + BESIDE_S)
+        times = [at_s for _, at_s in heard]
+        groups = [group for run in runs for group in _groups(run, times)]
+        for number, group in enumerate(groups):
+            first_s, last_s = times[group.heard_first], times[group.heard_last]
+            begin_s, end_s = max(0.0, first_s - BESIDE_S), min(len(samples) / RATE_HZ, last_s + BESIDE_S)
             if number:
-                begin_s = max(begin_s, (heard[runs[number - 1].heard_last][1] + heard[run.heard_first][1]) / 2)
-            if number + 1 < len(runs):
-                end_s = min(end_s, (heard[run.heard_last][1] + heard[runs[number + 1].heard_first][1]) / 2)
-            out += self._placed(samples, text, run, begin_s, end_s, language)
+                begin_s = max(begin_s, (times[groups[number - 1].heard_last] + first_s) / 2)
+            if number + 1 < len(groups):
+                end_s = min(end_s, (last_s + times[groups[number + 1].heard_first]) / 2)
+            out += self._placed(samples, text, group, times, begin_s, end_s, language)
         return sorted(out, key=lambda each: each.start_s)
 
     def _placed(
-        self, samples: np.ndarray, text: Text, run: Run, begin_s: float, end_s: float, language: str
+        self,
+        samples: np.ndarray,
+        text: Text,
+        run: Run,
+        times: Sequence[float],
+        begin_s: float,
+        end_s: float,
+        language: str,
     ) -> Iterator[Placed]:
-        """The words of a run, timed by whisperx."""
+        """The words of a run, timed by whisperx; each holds the letters of it that were heard, and not much besides."""
         indices = [index for index in range(run.first, run.last + 1) if text.words[index]]
         part = samples[round(begin_s * RATE_HZ) : round(end_s * RATE_HZ)]
         with quiet():
             sentences = self._aligner.align(" ".join(text.words[index] for index in indices), part, language)
+        spans = {word: (times[begin], times[end]) for word, begin, end in run.spans}
         for sentence in sentences or ():
             for word in timed(sentence.get("words", ()), sentence["start"], sentence["end"], begin_s):
                 if not indices:
                     return
-                yield Placed(indices.pop(0), word.start_s, word.end_s, 0.0 if word.score is None else word.score)
+                index = indices.pop(0)
+                start_s, stop_s = word.start_s, word.end_s
+                if index in spans:
+                    first_s, last_s = spans[index]
+                    start_s = min(max(start_s, first_s - BESIDE_S), first_s)
+                    stop_s = max(min(stop_s, last_s + BESIDE_S), last_s)
+                yield Placed(index, start_s, stop_s, 0.0 if word.score is None else word.score)
 
 
 class Text:
@@ -141,12 +157,43 @@ class Text:
 
 @dataclass(frozen=True)
 class Run:
-    """Words first … last of the text that are heard in a row, from letter `heard_first` to `heard_last`."""
+    """Words of the text that are heard in a row.
 
-    first: int
-    last: int
-    heard_first: int
-    heard_last: int
+    Attributes:
+        spans: (word, its first and last letter among those heard) of each that was found; those between them in the
+            text belong to the run, if badly heard.
+    """
+
+    spans: tuple[tuple[int, int, int], ...]
+
+    @property
+    def first(self) -> int:
+        return self.spans[0][0]
+
+    @property
+    def last(self) -> int:
+        return self.spans[-1][0]
+
+    @property
+    def heard_first(self) -> int:
+        return self.spans[0][1]
+
+    @property
+    def heard_last(self) -> int:
+        return self.spans[-1][2]
+
+
+def _groups(run: Run, times: Sequence[float]) -> Iterator[Run]:
+    """A run cut at its pauses, and where it gets long: whisperx loses its way in long ones."""
+    spans: list[tuple[int, int, int]] = []
+    for span in run.spans:
+        if spans and span[0] == spans[-1][0] + 1:  # only between words that were both found
+            pause_s = times[span[1]] - times[spans[-1][2]]
+            if pause_s > PAUSE_S or times[span[2]] - times[spans[0][1]] > GROUP_S:
+                yield Run(tuple(spans))
+                spans = []
+        spans.append(span)
+    yield Run(tuple(spans))
 
 
 def match(heard: str, text: str, expected: int) -> np.ndarray:
@@ -221,11 +268,11 @@ def _runs(
         if len(of_word) >= FOUND * len(letters):
             spans.append((word, begin, end))
     runs: list[Run] = []
-    for word, begin, end in spans:
-        if runs and _goes_on(runs[-1], word, begin, text):
-            runs[-1] = Run(runs[-1].first, word, runs[-1].heard_first, end)
+    for span in spans:
+        if runs and _goes_on(runs[-1], span[0], span[1], text):
+            runs[-1] = Run((*runs[-1].spans, span))
         else:
-            runs.append(Run(word, word, begin, end))
+            runs.append(Run((span,)))
     kept: list[Run] = []
     before = at - 1
     for run in runs:

@@ -13,8 +13,8 @@ class Recogniser(Protocol):
     """A recogniser. Constructing one is cheap and reports what is missing; its model is loaded when first used.
 
     Attributes:
-        bunch_s: seconds of audio, of several short recordings, with which it is faster than with one; it may be left
-            out where it gains nothing.
+        bunch_s, bunch_items: seconds of audio and number of short recordings that it is faster with than with one;
+            they may be left out where it gains nothing.
     """
 
     @property

@@ -37,6 +37,7 @@ LIBRARY_ERRORS = (
 )
 PACK_GAP_S = 1.6  # of silence between what shares a window
 PACK_ROUNDS = 2
+PACKED_S = 5.0  # of a window, for a short recording and the silence behind it
 PACK_S = 27.0  # that are filled of a window: what ends just before its end is often left out
 PACK_STRAY_S = 0.3  # by which a part may reach into another chunk's time: the marks are no better than that
 ADVICE = "give a local folder as --model-name, or use --backend sidecar,pocketsphinx"
@@ -135,8 +136,13 @@ class WhisperX:
 
     @property
     def bunch_s(self) -> float:
-        """A batch of full windows; more short recordings fill several batches."""
+        """A batch of full windows."""
         return self._batch_size * CHUNK_S
+
+    @property
+    def bunch_items(self) -> int:
+        """A batch of short recordings; as many as share its windows where they are packed."""
+        return self._batch_size * (round(PACK_S / PACKED_S) if self._pack else 1)
 
     def transcribe(self, sources: Sequence[audio.Source], language: str | None) -> list[Transcript | NoTranscript]:
         """One result per source, in order, each as if it were alone (with `pack`: nearly).

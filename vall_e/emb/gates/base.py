@@ -70,5 +70,5 @@ def check(gate: Gate, score: float | None, utterance_id: str, stage: str) -> Rej
     reason: str = f"gate:{gate.name}"
     if gate.name == "duration":  # its reasons are older than gates
         reason = RejectReason.TOO_SHORT if short else RejectReason.TOO_LONG
-        detail = f"{detail} s" + ("" if short else "; without word times it can't be cut")
+        detail = f"{detail} s" + ("" if short else "; without word times it can't be cut (--align finds them)")
     return Reject(id=utterance_id, stage=stage, reason=reason, detail=detail)
