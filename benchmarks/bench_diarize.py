@@ -23,9 +23,10 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from vall_e import audio
+from vall_e import audio, cli, storage
 from vall_e.emb.asr.diarize import Found
 from vall_e.emb.asr.diarize_embedded import EmbeddedDiarizer
+from vall_e.types import Utterance
 
 RATE_HZ = 16_000
 FRAMES_PER_S = 100
@@ -39,15 +40,17 @@ ENDS = (
 )
 
 
-def synthetic(voice: str, folder: Path, num: int = 60) -> list[np.ndarray]:
+def synthetic(voice: str, folder: Path, num: int = 60) -> tuple[list[np.ndarray], list[str]]:
+    """Clips and their texts."""
     chance = random.Random(voice)
-    clips = []
+    clips, texts = [], []
     for _ in range(num):
         sentences = [f"{chance.choice(STARTS)} {chance.choice(ENDS)}." for _ in range(chance.choice((1, 1, 2, 3)))]
         path = folder / "clip.wav"
         subprocess.run(["flite", "-voice", voice, "-t", " ".join(sentences), "-o", path], check=True)
         clips.append(_trimmed(*audio.load(path)))
-    return clips
+        texts.append(" ".join(sentences))
+    return clips, texts
 
 
 def recorded(folder: Path, num: int = 150) -> list[np.ndarray]:
@@ -149,6 +152,39 @@ def measure(name: str, path: Path, speakers: Sequence[Sequence[np.ndarray]], min
     )
 
 
+def prepared(folder: Path, made: Sequence[tuple[list[np.ndarray], list[str]]], minutes: float, with_text: bool) -> None:
+    """The synthetic dialogue through the whole chain, without its text and with it."""
+    voices = folder / "voices"
+    voices.mkdir(parents=True)
+    spoken = dialogue(voices / "a.wav", [clips for clips, _ in made], minutes, 0.0)
+    (voices / "language.txt").write_text("en")
+    used = [itertools.cycle(texts) for _, texts in made]
+    text = " ".join(next(used[who]) for _, _, who in spoken)
+    flags = ["--config", "offline", "--executor", "serial", "--diarize", "embedded"]
+    if with_text:
+        (voices / "a.txt").write_text(text)
+        flags += ["--align", "pocketsphinx"]
+    cli.main(["prepare", str(voices), str(folder / "work"), *flags])
+    rows = list(storage.read_rows(folder / "work" / "dataset" / "utterances.jsonl", Utterance))
+    length = round(soundfile.info(voices / "a.wav").duration * FRAMES_PER_S) + 1
+    truth = np.stack([frames([s[:2] for s in spoken if s[2] == who], length) for who in range(len(made))])
+    names = sorted({row.speaker for row in rows})
+    spans = [(row.start_samples / RATE_HZ, (row.start_samples + row.num_samples) / RATE_HZ) for row in rows]
+    heard = np.stack(
+        [frames([span for span, row in zip(spans, rows, strict=True) if row.speaker == name], length) for name in names]
+    )
+    alone = (truth.sum(axis=0) == 1) & (heard.sum(axis=0) == 1)
+    shared = (truth[:, alone] > 0).astype(np.int64) @ (heard[:, alone] > 0).T.astype(np.int64)
+    from scipy.optimize import linear_sum_assignment
+
+    right = shared[linear_sum_assignment(-shared)].sum() / alone.sum()
+    kept = sum(len(row.text.split()) for row in rows)
+    print(
+        f"{'with its text' if with_text else 'without a text'}: {len(rows)} utterances of {len(names)} speakers, "
+        f"{right:.1%} of their time right, {kept} of {len(text.split())} words"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--minutes", type=float, default=20)
@@ -156,7 +192,8 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        sets = {"synthetic": [synthetic(voice, folder) for voice in VOICES]}
+        made = [synthetic(voice, folder) for voice in VOICES]
+        sets = {"synthetic": [clips for clips, _ in made]}
         if args.sounds:
             people = [recorded(each) for each in args.sounds]
             sets |= {f"recorded, {num} of them": people[:num] for num in range(2, len(people) + 1)}
@@ -166,6 +203,8 @@ def main() -> None:
             for part in (0.0, 0.5):
                 what = kind + (", interrupted" if part else "")
                 measure(what, folder / "dialogue.wav", speakers, args.minutes, part)
+        for with_text in (False, True):
+            prepared(folder / f"prepared{with_text:d}", made, args.minutes, with_text)
 
 
 if __name__ == "__main__":
