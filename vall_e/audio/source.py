@@ -53,10 +53,15 @@ class Roots:
 
 @dataclass(frozen=True)
 class Source:
-    """A recording and its file, which was checked: what a recogniser gets. `recording.id` names it."""
+    """A recording and its file, which was checked: what a recogniser gets. `recording.id` names it.
+
+    `changes_s` are times at which the speaker changes, in order, where that is known: a recogniser that gives no word
+    times should end its segments there.
+    """
 
     recording: Recording
     path: Path
+    changes_s: tuple[float, ...] = ()
 
     @property
     def choice(self) -> Choice:

@@ -6,6 +6,7 @@ python -m vall_e.emb.transcribe --input-audio VOICES --output-metadata META
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +22,7 @@ from vall_e.emb.asr import detection
 from vall_e.emb.asr.align import align
 from vall_e.emb.asr.base import Recogniser
 from vall_e.emb.asr.detection import Detected
-from vall_e.emb.asr.diarize import tell_apart
+from vall_e.emb.asr.diarize import Found, tell_apart
 from vall_e.emb.asr.given import GivenText
 from vall_e.emb.asr.link import link, voices_of
 from vall_e.emb.asr.registry import AUTO, RecogniserOptions, load_aligner, load_diarizer, load_recognisers
@@ -74,12 +75,17 @@ class Worker:
                 sources.append(found)
             else:
                 outcomes.append(found)
+        turns = {source.recording.id: self.diarizer.find(source) for source in sources} if self.diarizer else {}
+        sources = [
+            dataclasses.replace(source, changes_s=turns[source.recording.id].changes_s) if turns else source
+            for source in sources
+        ]
         for source, result in zip(sources, self._ask(sources), strict=True):
             recording = source.recording
             if isinstance(result, NoTranscript):
                 outcomes.append(_rejected(recording.id, result.reason, result.detail, recording.duration_s))
             else:
-                outcomes.append(self._finish(source, result))
+                outcomes.append(self._finish(source, result, turns.get(recording.id)))
         return outcomes
 
     def _open(self, recording: Recording) -> audio.Source | stage.Outcome:
@@ -93,7 +99,7 @@ class Worker:
             return _rejected(recording.id, error.reason, error.detail, recording.duration_s)
         return source
 
-    def _finish(self, source: audio.Source, transcript: Transcript) -> stage.Outcome:
+    def _finish(self, source: audio.Source, transcript: Transcript, found: Found | None) -> stage.Outcome:
         """Puts times and speakers on a transcript."""
         recording = source.recording
         rejects: tuple[Reject, ...] = ()
@@ -107,8 +113,7 @@ class Worker:
             else:
                 detail = f"{self.options.align} aligns no texts in {transcript.language!r}: it has no word times"
                 notes = (Note(id=recording.id, stage=STAGE, note="not_aligned", detail=detail),)
-        if self.diarizer is not None:
-            found = self.diarizer.find(source)
+        if self.diarizer is not None and found is not None:
             transcript, more = tell_apart(recording, transcript, found, len(rejects))
             rejects += more
             voices: tuple[Voice, ...] = ()
@@ -241,6 +246,7 @@ def transcribe(
             start()
             if options.overwrite:
                 results.clear()
+                (output_metadata / layout.SPEAKERS).unlink(missing_ok=True)
             _write_head(output_metadata, options, recognisers)
 
         stage.run_stage(

@@ -163,7 +163,10 @@ class Worker:
             if source is None:
                 return stage.Outcome(item_id=recording.id, finished=False)
             limits = Limits(mode=self.options.slice, max_duration_s=self.options.max_duration_s, check=self._check)
-            slices, rejects = plan_slices(recording, transcript, limits, self.speakers.get(recording.id, {}))
+            speakers = self.speakers.get(recording.id, {})
+            if any(voice.name not in speakers for voice in transcript.voices):
+                raise ContractError(f"{recording.id}: its voices are not linked yet: run transcribe to its end first")
+            slices, rejects = plan_slices(recording, transcript, limits, speakers)
             draft.rejects += rejects
             for cut in self._cuts(source, draft, slices):
                 waiting.append(cut)

@@ -21,8 +21,11 @@ from vall_e.emb.asr import link as link_
 from vall_e.emb.asr.diarize import Found, Overlap, Turn, tell_apart
 from vall_e.emb.asr.diarize_embedded import EmbeddedDiarizer
 from vall_e.emb.asr.diarize_pyannote import PyannoteDiarizer, found_of
+from vall_e.emb.process import main as process
+from vall_e.emb.transcribe import main as transcribe
 from vall_e.types import (
     BackendError,
+    ContractError,
     Note,
     Recording,
     Reject,
@@ -281,6 +284,24 @@ def test_every_word_goes_to_one_speaker_or_one_reject(
         assert part.text == " ".join(word.text for word in part.words)
 
 
+def test_whisperx_without_word_times_ends_its_segments_where_the_speaker_changes(
+    speakers: list[list[np.ndarray]], whisper_models: dict[str, str], tmp_path: Path
+) -> None:
+    """Else a window of 30 s would hold a dialogue, of which nothing can be given to anybody."""
+    spoken = dialogue(tmp_path / "voices" / "a.wav", speakers, ORDER)
+    flags = ["--backend", "whisperx", "--model-name", whisper_models["model_name"], "--align-model", "off"]
+    flags += ["--compute-type", "float32", "--language", "en", "--executor", "serial", "--diarize", "embedded"]
+    voices = ["--input-audio", str(tmp_path / "voices"), "--output-metadata", str(tmp_path / "meta")]
+    assert transcribe([*voices, *flags]) == 0
+    (row,) = storage.read_rows(tmp_path / "meta" / "transcripts.jsonl", Transcript)
+    found = [(segment.start_s, segment.end_s, segment.speaker) for segment in row.segments]
+    assert share_right(found, spoken) >= 0.95 and len({speaker for *_, speaker in found}) == 3
+    covered_s = sum(end_s - start_s for start_s, end_s, _ in found)
+    assert covered_s >= 0.85 * sum(end_s - start_s for start_s, end_s, _ in spoken)
+    rejects = list(storage.read_rows(tmp_path / "meta" / "rejects.jsonl", Reject))
+    assert {reject.reason for reject in rejects} <= {"overlapping_speech"}
+
+
 # ---- one speaker in several recordings
 
 
@@ -456,6 +477,26 @@ def test_a_dialogue_without_a_text_becomes_utterances_of_each_speaker(
     assert covered_s >= 0.85 * sum(end_s - start_s for start_s, end_s, _ in spoken)
     head = storage.read_json(work / "metadata" / "metadata.json")
     assert head is not None and head["transcribe"]["diarize"] == "embedded"
+
+
+def test_what_is_not_linked_yet_is_not_processed(
+    speakers: list[list[np.ndarray]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A transcribe that was killed before it linked: process alone would give voices names that do not stay."""
+    dialogue(tmp_path / "voices" / "a.wav", speakers, [0, 1, 0, 1])
+    (tmp_path / "voices" / "language.txt").write_text("en")
+    meta = tmp_path / "meta"
+    heard = ["--config", "offline", "--executor", "serial", "--diarize", "embedded", "--link-speakers"]
+    voices = ["--input-audio", str(tmp_path / "voices")]
+    assert transcribe([*voices, "--output-metadata", str(meta), *heard]) == 0
+    (meta / "speakers.jsonl").unlink()
+    flags = ["--input-metadata", str(meta), "--output-dataset", str(tmp_path / "data"), "--audio-backend", "tiny"]
+    with pytest.raises(ContractError, match="not linked yet"):
+        process([*voices, *flags, "--executor", "serial"])
+    assert transcribe([*voices, "--output-metadata", str(meta), *heard]) == 0, "resumed: it links what is left"
+    assert process([*voices, *flags, "--executor", "serial"]) == 0
+    rows = list(storage.read_rows(tmp_path / "data" / "utterances.jsonl", Utterance))
+    assert {row.speaker for row in rows} == {"voice-0000", "voice-0001"}
 
 
 def test_linking_asks_for_speakers(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ diarizer.
 
 from __future__ import annotations
 
+import itertools
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -58,6 +59,12 @@ class Found:
     @property
     def num_voices(self) -> int:
         return len({turn.voice for turn in self.turns})
+
+    @property
+    def changes_s(self) -> tuple[float, ...]:
+        """When the voice changes: halfway between two turns."""
+        pairs = itertools.pairwise(self.turns)
+        return tuple((early.end_s + late.start_s) / 2 for early, late in pairs if early.voice != late.voice)
 
 
 class Diarizer(Protocol):

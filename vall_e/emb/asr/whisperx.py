@@ -21,7 +21,15 @@ from vall_e import audio
 from vall_e.emb.asr import segmenting
 from vall_e.emb.asr.registry import RecogniserOptions
 from vall_e.emb.asr.speech import find_speech
-from vall_e.emb.asr.wav2vec2 import WordAligner, looks_like_path, prepare_imports, quiet, require_files, timed
+from vall_e.emb.asr.wav2vec2 import (
+    SHORTEST_S,
+    WordAligner,
+    looks_like_path,
+    prepare_imports,
+    quiet,
+    require_files,
+    timed,
+)
 from vall_e.executor import devices
 from vall_e.types import BackendError, NoTranscript, RejectReason, Segment, Transcript
 
@@ -194,8 +202,13 @@ class WhisperX:
             if not speech:
                 continue
             if draft.language is None:
-                draft.language, draft.probability = self._detect(samples[round(speech[0].start * RATE_HZ) :])
-            for span in self._merge(speech):
+                try:
+                    draft.language, draft.probability = self._detect(samples[round(speech[0].start * RATE_HZ) :])
+                except LIBRARY_ERRORS as error:
+                    draft.problem = NoTranscript(reason=RejectReason.RECOGNISER_FAILED, detail=_problem(error))
+                    return
+            changes_s = [change_s - start / RATE_HZ for change_s in source.changes_s]
+            for span in (span for group in _apart(speech, changes_s) for span in self._merge(group)):
                 first, last = int(span["start"] * RATE_HZ), int(span["end"] * RATE_HZ)
                 yield Chunk(number, (start + first) / RATE_HZ, samples[first:last], draft.language)
 
@@ -229,11 +242,12 @@ class WhisperX:
         try:
             texts = self._texts(chunks)
         except LIBRARY_ERRORS as error:
+            problem = _problem(error)
             if len(chunks) > 1:
                 for chunk in chunks:
                     self._recognise_batch([chunk])
-                return
-            chunks[0].problem = _problem(error)
+            else:
+                chunks[0].problem = problem
             return
         for chunk, text in zip(chunks, texts, strict=True):
             chunk.text = segmenting.one_line(text)
@@ -405,6 +419,22 @@ class WhisperX:
             text = segmenting.one_line(part["text"])
             found.append(Segment(text=text, start_s=round(start_s, 3), end_s=round(end_s, 3), words=words))
         return found
+
+
+def _apart(speech: Sequence[Span], changes_s: Sequence[float]) -> list[list[Span]]:
+    """Spans of speech cut at each change of speaker, those between two changes together."""
+    groups: list[list[Span]] = [[]]
+    left = list(changes_s)
+    for span in speech:
+        start_s = span.start
+        while left and left[0] < span.end:
+            change_s = left.pop(0)
+            if change_s - start_s > SHORTEST_S and span.end - change_s > SHORTEST_S:
+                groups[-1].append(Span(start_s, change_s))
+                start_s = change_s
+            groups.append([])
+        groups[-1].append(Span(start_s, span.end))
+    return [group for group in groups if group]
 
 
 def _joined(window: Sequence[Chunk]) -> np.ndarray:
