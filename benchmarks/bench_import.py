@@ -59,7 +59,7 @@ def probed(folder: Path, suffix: str, num_files: int) -> float:
             soundfile.write(path, samples, RATE_HZ)
         else:
             with av.open(str(path), "w") as file:
-                stream = file.add_stream("mp3", rate=RATE_HZ)
+                stream = file.add_stream("mp3", rate=RATE_HZ, layout="mono")
                 frame = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
                 frame.sample_rate = RATE_HZ
                 file.mux([*stream.encode(frame), *stream.encode(None)])
