@@ -78,7 +78,9 @@ class RecogniserOptions:
         False, "give voices of several recordings that sound alike one name, inside a group", before=False
     )
     link_similarity: float = config.option(
-        0.85, "link-speakers: cosine similarity from which two voices are one; 0.05 around it they are noted", before=0.85
+        0.85,
+        "link-speakers: cosine similarity from which two voices are one; 0.05 around it they are noted",
+        before=0.85,
     )
     language: str = config.option(AUTO, "ISO 639-1 code of all recordings; auto: as the corpus says, else detected")
     languages: tuple[str, ...] = config.option((), "the languages that a detection chooses among (default: all)")
