@@ -55,8 +55,8 @@ def probe(path: Path, recording_id: str, doubts: list[str] | None = None, *, tra
         else:
             num_samples, rate_hz, num_channels = 0, 0, 0
             for frame in ffmpeg.frames(path, track, doubts):
-                num_samples += frame.samples.shape[1]
-                rate_hz, num_channels = frame.rate_hz, len(frame.samples)
+                num_samples += frame.num_samples
+                rate_hz, num_channels = frame.rate_hz, frame.num_channels
     if num_samples == 0:
         raise AudioError(RejectReason.EMPTY, "no samples")
     return Recording(
@@ -134,8 +134,9 @@ def _raw_blocks(path: Path, block_samples: int, track: int | None) -> Iterator[t
                 yield block.T, names
             return
     for frame in ffmpeg.frames(path, track):
-        for start in range(0, frame.samples.shape[1], block_samples):
-            yield frame.samples[:, start : start + block_samples], frame.names
+        samples = frame.samples
+        for start in range(0, samples.shape[1], block_samples):
+            yield samples[:, start : start + block_samples], frame.names
 
 
 @dataclass(frozen=True)
