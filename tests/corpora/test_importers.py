@@ -243,3 +243,23 @@ def test_ids_that_look_like_parts_are_changed(tmp_path: Path) -> None:
     import_corpus(tmp_path, tmp_path.parent / "meta", ImportOptions(executor="serial", corpus="kaldi"))
     (row,) = storage.read_rows(tmp_path.parent / "meta" / "recordings.jsonl", Recording)
     assert row.id == "spk-00001_"
+
+
+def test_segments_of_several_languages_are_not_taken_for_one(tmp_path: Path) -> None:
+    """A Kaldi folder whose utt2lang differs within a recording: the first one's language is not that of the others."""
+    root = tmp_path / "in"
+    root.mkdir()
+    soundfile.write(root / "a.wav", 0.1 * np.random.default_rng(0).standard_normal(48_000), 16_000)
+    (root / "wav.scp").write_text("a a.wav\n")
+    (root / "segments").write_text("u1 a 0.0 1.0\nu2 a 1.0 2.0\n")
+    (root / "text").write_text("u1 good morning\nu2 guten Morgen\n")
+    (root / "utt2lang").write_text("u1 en\nu2 de\n")
+    import_corpus(root, tmp_path / "meta", ImportOptions(executor="serial", corpus="kaldi"))
+    (row,) = storage.read_rows(tmp_path / "meta" / "recordings.jsonl", Recording)
+    assert row.language is None and row.language_problem is not None
+    assert "several languages: de, en" in row.language_problem.detail
+    (root / "utt2lang").write_text("u1 en\nu2 en\n")
+    options = ImportOptions(executor="serial", corpus="kaldi", overwrite=True)
+    import_corpus(root, tmp_path / "meta", options)
+    (row,) = storage.read_rows(tmp_path / "meta" / "recordings.jsonl", Recording)
+    assert row.language == "en" and row.language_problem is None

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vall_e.corpora.base import Paths, language_fields, lines, number_of, one_line, own_id, rejected
+from vall_e.corpora.nemo import with_segments
 from vall_e.corpora.registry import ImportOptions
 from vall_e.types import UNKNOWN_SPEAKER, Problem, Recording, Reject, RejectReason, Segment, UsageError
 
@@ -73,25 +74,17 @@ class Kaldi:
         speakers: dict[str, str],
         languages: dict[str, str],
     ) -> Recording | Reject:
-        segments = []
+        parts = []
         for utterance, begin, end in found:
             start_s, end_s = number_of(begin), number_of(end)
             if start_s is None or end_s is None:
                 detail = f"segments: {utterance}: {begin} {end} are no times"
                 return rejected(own_id(name), RejectReason.BAD_TIMES, detail)
             speaker = speakers.get(utterance)
-            segments.append(Segment(text=texts.get(utterance, ""), start_s=start_s, end_s=end_s, speaker=speaker))
-        segments.sort(key=lambda segment: (segment.start_s, segment.end_s))
-        language = next((languages[utterance] for utterance, _, _ in found if utterance in languages), None)
-        who = {segment.speaker for segment in segments}
-        speaker = next(iter(who)) if len(who) == 1 else None
-        return Recording(
-            id=own_id(name),
-            path=path,
-            speaker=speaker or UNKNOWN_SPEAKER,
-            segments=tuple(segments),
-            **language_fields(language),
-        )
+            segment = Segment(text=texts.get(utterance, ""), start_s=start_s, end_s=end_s, speaker=speaker)
+            language = language_fields(languages.get(utterance))
+            parts.append((segment, {"speaker": speaker or UNKNOWN_SPEAKER, **language}))
+        return with_segments(own_id(name), path, parts)
 
 
 def _map(path: Path) -> dict[str, str]:
