@@ -6,12 +6,12 @@ of filters at the letters' tones; the rest is trained on random texts in some se
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from whisper_model import save_ctc
 
 from vall_e.compat import install_shim
 
@@ -42,17 +42,9 @@ def say(text: str, noise: float = 0.003, seed: int = 0) -> np.ndarray:
 def build_reader(folder: Path) -> Path:
     """Writes the model into `folder` and returns that path."""
     install_shim()
-    from transformers import (
-        Wav2Vec2Config,
-        Wav2Vec2CTCTokenizer,
-        Wav2Vec2FeatureExtractor,
-        Wav2Vec2ForCTC,
-        Wav2Vec2Processor,
-    )
+    from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 
-    folder.mkdir(parents=True)
     names = ["<pad>", "<s>", "</s>", "<unk>", "|", *LETTERS]
-    (folder / "vocab.json").write_text(json.dumps({name: number for number, name in enumerate(names)}))
     width = 4 * len(LETTERS)
     config = Wav2Vec2Config(
         vocab_size=len(names),
@@ -91,10 +83,7 @@ def build_reader(folder: Path) -> Path:
         conv.bias.fill_(0.0)
     model.freeze_feature_encoder()
     _train(model, {name: number for number, name in enumerate(names)})
-    model.save_pretrained(folder)
-    extractor = Wav2Vec2FeatureExtractor(sampling_rate=RATE_HZ, do_normalize=False)
-    Wav2Vec2Processor(extractor, Wav2Vec2CTCTokenizer(str(folder / "vocab.json"))).save_pretrained(folder)
-    return folder
+    return save_ctc(folder, model, names, do_normalize=False)
 
 
 def _train(model: Any, numbers: dict[str, int], steps: int = 300, batch: int = 8, length: int = 24) -> None:

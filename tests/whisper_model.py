@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,19 +63,9 @@ def build_whisper(folder: Path) -> Path:
 def build_aligner(folder: Path) -> Path:
     """Writes a Wav2Vec2 CTC model over a-z, apostrophe and | into `folder` / wav2vec2 and returns that path."""
     install_shim()
-    from transformers import (
-        Wav2Vec2Config,
-        Wav2Vec2CTCTokenizer,
-        Wav2Vec2FeatureExtractor,
-        Wav2Vec2ForCTC,
-        Wav2Vec2Processor,
-    )
+    from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 
-    target = folder / "wav2vec2"
-    target.mkdir(parents=True)
     letters = ["<pad>", "<s>", "</s>", "<unk>", "|", "'", *"abcdefghijklmnopqrstuvwxyz"]
-    vocabulary = target / "vocab.json"
-    vocabulary.write_text(json.dumps({letter: number for number, letter in enumerate(letters)}))
     config = Wav2Vec2Config(
         vocab_size=len(letters),
         hidden_size=32,
@@ -86,8 +77,18 @@ def build_aligner(folder: Path) -> Path:
         num_conv_pos_embedding_groups=2,
     )
     torch.manual_seed(SEED)
-    Wav2Vec2ForCTC(config).save_pretrained(target)
-    extractor = Wav2Vec2FeatureExtractor(sampling_rate=16_000, do_normalize=True)
+    return save_ctc(folder / "wav2vec2", Wav2Vec2ForCTC(config), letters, do_normalize=True)
+
+
+def save_ctc(target: Path, model: Any, letters: Sequence[str], *, do_normalize: bool) -> Path:
+    """Writes a Wav2Vec2 CTC model with its processor into `target`, which it returns."""
+    from transformers import Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor, Wav2Vec2Processor
+
+    target.mkdir(parents=True)
+    vocabulary = target / "vocab.json"
+    vocabulary.write_text(json.dumps({letter: number for number, letter in enumerate(letters)}))
+    model.save_pretrained(target)
+    extractor = Wav2Vec2FeatureExtractor(sampling_rate=16_000, do_normalize=do_normalize)
     Wav2Vec2Processor(extractor, Wav2Vec2CTCTokenizer(str(vocabulary))).save_pretrained(target)
     return target
 

@@ -35,7 +35,7 @@ MISSING_SHARE, MISSING_S = 0.05, 0.2  # a file is cut short when it lacks more t
 class Frame:
     """Some samples of a track, their rate, and the names of the channels (FL, FR, …).
 
-    `make` gives the samples: whoever only counts them spares that, half of an import's time.
+    `make` gives the samples: whoever only counts them spares that.
     """
 
     make: Callable[[], np.ndarray]

@@ -119,7 +119,7 @@ class Worker:
             voices: tuple[Voice, ...] = ()
             names = {segment.speaker for segment in transcript.segments}
             if self.options.link_speakers:
-                voices = tuple(each for each in voices_of(source, found) if each.name in names)
+                voices = voices_of(source, found, names)
             backend = f"{transcript.backend}, {self.diarizer.name_and_version}"
             transcript = msgspec.structs.replace(transcript, voices=voices, backend=backend)
         if not transcript.segments:

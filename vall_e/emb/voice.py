@@ -20,6 +20,7 @@ RATE_HZ = 16_000
 HOP_SAMPLES, WINDOW_SAMPLES = 160, 400
 NUM_MELS, WIDTH, NUM_LAYERS = 40, 256, 3
 TARGET_DB = -30.0  # below full scale; quieter speech is raised to it
+WINDOW_FRAMES = 160  # 1.6 s, which the encoder was trained on
 BATCH = 64
 INSTALL = 'pip install "vall-e[speakers]", then pip install --no-deps resemblyzer'
 
@@ -44,6 +45,12 @@ def mels(samples: np.ndarray) -> np.ndarray:
         n_mels=NUM_MELS,
     )
     return power.astype(np.float32).T
+
+
+def windows(num_frames: int, step_frames: int) -> list[tuple[int, int]]:
+    """(first, last) frames of windows over a span of speech, the last one up to its end."""
+    last = max(0, num_frames - WINDOW_FRAMES)
+    return [(start, min(num_frames, start + WINDOW_FRAMES)) for start in (*range(0, last, step_frames), last)]
 
 
 def embed(windows: Sequence[np.ndarray]) -> np.ndarray:

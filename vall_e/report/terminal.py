@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+from collections.abc import Sequence
 
 from rich import box
 from rich.console import Console
@@ -10,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from vall_e import stage
-from vall_e.report.account import OF_RECORDINGS, PROCESS
+from vall_e.report.account import OF_RECORDINGS, PROCESS, Account
 from vall_e.report.summary import Summary
 from vall_e.types import Reject
 
@@ -29,19 +30,20 @@ RESULTS = {
 def show(summary: Summary) -> None:
     """Prints the tables to standard output."""
     console = Console(highlight=False)
-    tables = (_totals(summary), _speakers(summary), _lengths(summary), _stages(summary), _accounts(summary))
-    for part in (*tables, _rejects(summary)):
+    accounts = summary.accounts()
+    tables = (_totals(summary), _speakers(summary), _lengths(summary), _stages(summary), _accounts(accounts))
+    for part in (*tables, _rejects(summary, accounts)):
         if part is not None:
             console.print(part)
-    console.print(_account(summary))
+    console.print(_account(summary, accounts))
     console.print(f"Results: {summary.work}", markup=False, soft_wrap=True)
     for name, what in RESULTS.items():
         if (summary.work / name).exists():
             console.print(f"  {summary.work / name}  {what}", markup=False, soft_wrap=True)
 
 
-def _account(summary: Summary) -> str:
-    num_rejected = sum(each.num_dropped for each in summary.accounts() if each.stage in OF_RECORDINGS)
+def _account(summary: Summary, accounts: Sequence[Account]) -> str:
+    num_rejected = sum(each.num_dropped for each in accounts if each.stage in OF_RECORDINGS)
     parts = [f"{stage.plural(summary.transcribed, 'recording')} with a transcript", f"{num_rejected} rejected"]
     if summary.num_ignored is not None:
         parts.append(f"{stage.plural(summary.num_ignored, 'other file')}, texts among them")
@@ -108,8 +110,7 @@ def _stages(summary: Summary) -> Table | None:
     return table
 
 
-def _accounts(summary: Summary) -> Table | None:
-    found = summary.accounts()
+def _accounts(found: Sequence[Account]) -> Table | None:
     if not found:
         return None
     table = _table("Where it went", "stage", "found", "kept", "dropped", "pauses")
@@ -138,11 +139,11 @@ def _time(seconds: float) -> str:
     return f"{int(minutes) // 60:,}:{int(minutes) % 60:02d}:{int(rest):02d}"
 
 
-def _rejects(summary: Summary) -> Table | None:
+def _rejects(summary: Summary, accounts: Sequence[Account]) -> Table | None:
     if not summary.rejects:
         return None
     table = _table("Rejects", "stage", "reason", "items", "time", "for example")
-    dropped = {(each.stage, reason): what for each in summary.accounts() for reason, what in each.dropped.items()}
+    dropped = {(each.stage, reason): what for each in accounts for reason, what in each.dropped.items()}
     groups: dict[tuple[str, str], list[Reject]] = collections.defaultdict(list)
     for reject in summary.rejects:
         groups[reject.stage, str(reject.reason)].append(reject)

@@ -310,7 +310,7 @@ def test_voices_of_several_recordings_get_one_name(speakers: list[list[np.ndarra
     for name, order in (("a.wav", [0, 1, 0, 1, 0, 1]), ("b.wav", [1, 2, 1, 2, 1, 2]), ("c.wav", [2, 0, 2, 0])):
         dialogue(tmp_path / name, speakers, order)
         one = source(tmp_path / name)
-        voices = link_.voices_of(one, EmbeddedDiarizer().find(one))
+        voices = link_.voices_of(one, EmbeddedDiarizer().find(one), {"SPEAKER_00", "SPEAKER_01"})
         made = Transcript(
             recording_id=name, language="en", language_prob=None, text="", segments=(), backend="x", voices=voices
         )

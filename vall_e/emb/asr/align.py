@@ -6,9 +6,11 @@ of the text that is not in the sound, and sound that is not in the text, cost th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
+
+import numpy as np
 
 from vall_e import audio
 from vall_e.types import NoTranscript, Reject, RejectReason, Segment, Transcript, Word, ends_sentence, utterance_id
@@ -41,6 +43,28 @@ class Other:
 
     start_s: float
     end_s: float
+
+
+def in_order(
+    windows: Iterable[tuple[int, np.ndarray]], rate_hz: int, find: Callable[[np.ndarray, int], Iterable[Placed | Other]]
+) -> Iterator[Placed | Other]:
+    """What an aligner finds window by window, on the recording's clock, in order of time and of the text.
+
+    Args:
+        windows: (start in samples, samples [n]) of each.
+        rate_hz: of the samples.
+        find: samples and the first word that is not spoken yet → what is in them, from their start.
+    """
+    at, floor_s = 0, 0.0
+    for start, samples in windows:
+        for found in find(samples, at):
+            begin_s = max(floor_s, start / rate_hz + found.start_s)
+            end_s = max(begin_s, start / rate_hz + found.end_s)
+            if isinstance(found, Other):
+                yield Other(begin_s, end_s)
+            elif found.index >= at:
+                at, floor_s = found.index + 1, end_s
+                yield Placed(found.index, begin_s, end_s, found.score)
 
 
 class Aligner(Protocol):

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from vall_e import audio
-from vall_e.emb.asr.align import Other, Placed, Say
+from vall_e.emb.asr.align import Other, Placed, Say, in_order
 from vall_e.emb.asr.pocketsphinx import FRAMES_PER_S, LANGUAGE, RATE_HZ, utterances
 from vall_e.emb.asr.registry import RecogniserOptions
 from vall_e.emb.asr.segmenting import BLOCK_S
@@ -108,17 +108,8 @@ class PocketSphinxAligner:
 
     def place(self, source: audio.Source, words: Sequence[str], language: str) -> Iterator[Placed | Other]:
         """See Aligner."""
-        at = 0  # the first word that is not spoken yet
-        floor_s = 0.0
-        for start, samples in utterances(source.blocks(RATE_HZ, BLOCK_S)):
-            for found in self._span(samples, words, at):
-                begin_s = max(floor_s, start / RATE_HZ + found.start_s)
-                end_s = max(begin_s, start / RATE_HZ + found.end_s)
-                if isinstance(found, Other):
-                    yield Other(begin_s, end_s)
-                elif found.index >= at:
-                    at, floor_s = found.index + 1, end_s
-                    yield Placed(found.index, begin_s, end_s, found.score)
+        spans = utterances(source.blocks(RATE_HZ, BLOCK_S))
+        return in_order(spans, RATE_HZ, lambda samples, at: self._span(samples, words, at))
 
     @functools.cached_property
     def _decoder(self) -> Any:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vall_e import audio
-from vall_e.emb.asr.align import Other, Placed, Say
+from vall_e.emb.asr.align import Other, Placed, Say, in_order
 from vall_e.emb.asr.registry import RecogniserOptions
 from vall_e.emb.asr.segmenting import pieces
 from vall_e.emb.asr.wav2vec2 import RATE_HZ, WordAligner, quiet, timed
@@ -61,17 +61,8 @@ class WhisperXAligner:
     def place(self, source: audio.Source, words: Sequence[str], language: str) -> Iterator[Placed | Other]:
         """See Aligner."""
         text = self._text(words, language)
-        at = 0  # the first word that is not spoken yet
-        floor_s = 0.0
-        for start, samples in pieces(source, RATE_HZ, WINDOW_S, SEARCH_S):
-            for found in self._window(samples, text, at, language):
-                begin_s = max(floor_s, start / RATE_HZ + found.start_s)
-                end_s = max(begin_s, start / RATE_HZ + found.end_s)
-                if isinstance(found, Other):
-                    yield Other(begin_s, end_s)
-                elif found.index >= at:
-                    at, floor_s = found.index + 1, end_s
-                    yield Placed(found.index, begin_s, end_s, found.score)
+        windows = pieces(source, RATE_HZ, WINDOW_S, SEARCH_S)
+        return in_order(windows, RATE_HZ, lambda samples, at: self._window(samples, text, at, language))
 
     def _text(self, words: Sequence[str], language: str) -> Text:
         model = self._aligner.model(language)

@@ -143,7 +143,7 @@ def _parts(segment: Segment, found: Found) -> Iterator[Segment | Refused]:
     while words:
         size = next((n for n, owner in enumerate(owners) if owner != owners[0]), len(words))
         part, text = (text, "") if size == len(words) else split_text(text, words, size)
-        start_s = segment.start_s if size and words[0] is segment.words[0] else words[0].start_s
+        start_s = segment.start_s if words[0] is segment.words[0] else words[0].start_s
         end_s = segment.end_s if size == len(words) else words[size - 1].end_s
         if owners[0] is None:
             detail = f"several people speak at once: {' '.join(part.split()[:8])}"

@@ -22,7 +22,7 @@ from vall_e.types import BackendError
 
 PIECE_S, SEARCH_S = 600.0, 60.0
 FRAME_S = voice.HOP_SAMPLES / RATE_HZ
-WINDOW_FRAMES, STEP_FRAMES = 160, 20  # 1.6 s, which the encoder was trained on, each 0.2 s
+STEP_FRAMES = 20  # a window each 0.2 s
 LEAST_FRAMES = 40  # of a window that tells a voice; shorter spans of speech go with their neighbours
 SAME_VOICE = 0.34  # cosine distance of groups of windows, on average, up to which they are one voice: see docs
 LEAST_VOICE_S, LEAST_VOICE_SHARE = 3.0, 0.02  # of speech: smaller groups are no voice but odd moments of another
@@ -71,7 +71,7 @@ class EmbeddedDiarizer:
                 frames = voice.mels(samples[round(begin_s * RATE_HZ) : round(end_s * RATE_HZ)])
                 if len(frames) < LEAST_FRAMES:
                     continue
-                bounds = _windows(len(frames))
+                bounds = voice.windows(len(frames), STEP_FRAMES)
                 vectors.append(voice.embed([frames[first:last] for first, last in bounds]))
                 offset_s = start / RATE_HZ + begin_s
                 times += [(offset_s + first * FRAME_S, offset_s + last * FRAME_S) for first, last in bounds]
@@ -80,13 +80,6 @@ class EmbeddedDiarizer:
             return Found(())
         found = turns(np.asarray(times), np.asarray(firsts), np.concatenate(vectors), self._num_speakers)
         return Found(tuple(found), tuple(overlaps))
-
-
-def _windows(num_frames: int) -> list[tuple[int, int]]:
-    """(first, last) frames of windows over a span, the last one up to its end."""
-    last = max(0, num_frames - WINDOW_FRAMES)
-    starts = [*range(0, last, STEP_FRAMES), last]
-    return [(start, min(num_frames, start + WINDOW_FRAMES)) for start in starts]
 
 
 def turns(times: np.ndarray, firsts: np.ndarray, vectors: np.ndarray, num_speakers: int = 0) -> list[Turn]:

@@ -8,7 +8,7 @@ them and nothing that was built changes its speaker.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,6 @@ STAGE = "transcribe"
 RATE_HZ = voice.RATE_HZ
 ENOUGH_S = 60.0  # of a voice's speech, to know what it sounds like; its longest turns count
 LEAST_S = 0.4  # of a turn
-WINDOW_FRAMES = 160
 DOUBTFUL = 0.05  # of similarity on either side of the threshold
 
 
@@ -50,15 +49,15 @@ class Linked(Record, frozen=True, kw_only=True):
         return self.recording_id, self.voice
 
 
-def voices_of(source: audio.Source, found: Found) -> tuple[Voice, ...]:
-    """What each voice of a recording sounds like.
+def voices_of(source: audio.Source, found: Found, names: Container[str | None]) -> tuple[Voice, ...]:
+    """What those voices of a recording sound like that have one of the `names`.
 
     Raises:
         AudioError: as `Source.slices`.
     """
     voices = []
     rate_hz = source.recording.sample_rate_hz
-    for number in sorted({turn.voice for turn in found.turns}):
+    for number in sorted({turn.voice for turn in found.turns if voice_name(turn.voice) in names}):
         turns = [turn for turn in found.turns if turn.voice == number]
         turns.sort(key=lambda turn: turn.start_s - turn.end_s)
         speech_s = 0.0
@@ -74,18 +73,13 @@ def voices_of(source: audio.Source, found: Found) -> tuple[Voice, ...]:
         windows: list[np.ndarray] = []
         for samples in source.slices(spans):
             frames = voice.mels(audio.resample(samples, rate_hz, RATE_HZ))
-            windows += [frames[first : first + WINDOW_FRAMES] for first in _firsts(len(frames))]
+            bounds = voice.windows(len(frames), voice.WINDOW_FRAMES)
+            windows += [frames[first:last] for first, last in bounds]
         embedding = voice.unit(voice.embed(windows).astype(np.float64).mean(axis=0, keepdims=True))[0]
         all_s = sum(turn.end_s - turn.start_s for turn in turns)
         rounded = tuple(round(float(value), 5) for value in embedding)
         voices.append(Voice(name=voice_name(number), speech_s=round(all_s, 3), embedding=rounded))
     return tuple(voices)
-
-
-def _firsts(num_frames: int) -> list[int]:
-    """Where windows of a turn start: one behind the other, and one up to its end."""
-    last = max(0, num_frames - WINDOW_FRAMES)
-    return [*range(0, last, WINDOW_FRAMES), last]
 
 
 def link(

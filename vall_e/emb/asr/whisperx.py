@@ -295,18 +295,15 @@ class WhisperX:
     def _marked_texts(self, windows: Sequence[np.ndarray], language: str) -> list[list[tuple[float, float, str]]]:
         """(start, end, text) of each part that the model sets time marks around, in windows of up to 30 s."""
         from faster_whisper.tokenizer import Tokenizer
-        from whisperx.audio import N_SAMPLES, log_mel_spectrogram
 
         whisper, options = self._pipeline.model, self._pipeline.options
         tokenizer = Tokenizer(
             whisper.hf_tokenizer, whisper.model.is_multilingual, task="transcribe", language=language
         )
-        num_mels = whisper.feat_kwargs.get("feature_size") or 80
-        mels = [log_mel_spectrogram(each, n_mels=num_mels, padding=N_SAMPLES - len(each)) for each in windows]
         before = tokenizer.encode(" " + options.initial_prompt.strip()) if options.initial_prompt else []
         prompt = whisper.get_prompt(tokenizer, before, without_timestamps=False, hotwords=options.hotwords)
         results = whisper.model.generate(
-            whisper.encode(np.stack(mels)),
+            whisper.encode(np.stack([self._mel(each) for each in windows])),
             [prompt] * len(windows),
             beam_size=options.beam_size,
             patience=options.patience,
@@ -393,12 +390,15 @@ class WhisperX:
         whisper = self._pipeline.model
         if not whisper.model.is_multilingual:
             return None
-        from whisperx.audio import log_mel_spectrogram
-
-        samples = samples[: round(CHUNK_S * RATE_HZ)]
-        num_mels = whisper.feat_kwargs.get("feature_size") or 80
-        mel = log_mel_spectrogram(samples, n_mels=num_mels, padding=round(CHUNK_S * RATE_HZ) - len(samples))
+        mel = self._mel(samples[: round(CHUNK_S * RATE_HZ)])
         return {token[2:-2]: share for token, share in whisper.model.detect_language(whisper.encode(mel))[0]}
+
+    def _mel(self, samples: np.ndarray) -> Any:
+        """What the model takes of up to 30 s, float32 [n]."""
+        from whisperx.audio import N_SAMPLES, log_mel_spectrogram
+
+        num_mels = self._pipeline.model.feat_kwargs.get("feature_size") or 80
+        return log_mel_spectrogram(samples, n_mels=num_mels, padding=N_SAMPLES - len(samples))
 
     def probability_of(self, language: str, samples: np.ndarray) -> float | None:
         """How probable it is that float32 [n] at 16 kHz is in a language; None of a model that knows one only."""
