@@ -129,6 +129,15 @@ class Recording(Record, frozen=True, kw_only=True):
     def duration_s(self) -> float:
         return self.num_samples / self.sample_rate_hz
 
+    @property
+    def main_language(self) -> str | None:
+        """The language of most of its time, by its segments where those are in several languages."""
+        spoken_s: dict[str, float] = {}
+        for segment in self.segments:
+            if segment.language is not None:
+                spoken_s[segment.language] = spoken_s.get(segment.language, 0.0) + segment.end_s - segment.start_s
+        return max(spoken_s, key=lambda name: spoken_s[name]) if spoken_s else self.language
+
 
 class Word(Record, frozen=True, kw_only=True):
     """A word and its times; `score` in 0..1, or None where the recogniser gives none.
@@ -147,13 +156,17 @@ class Word(Record, frozen=True, kw_only=True):
 
 
 class Segment(Record, frozen=True, kw_only=True):
-    """A span of speech of one speaker (None: not diarised), with its words in order of time."""
+    """A span of speech of one speaker (None: not diarised), with its words in order of time.
+
+    `language` is None where it is the recording's.
+    """
 
     text: str
     start_s: float
     end_s: float
     words: tuple[Word, ...] = ()
     speaker: str | None = None
+    language: str | None = None
 
 
 class Voice(Record, frozen=True, kw_only=True):

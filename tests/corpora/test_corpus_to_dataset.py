@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+import soundfile
 from corpora.miniatures import MINIATURES
 
 from vall_e import cli, storage
 from vall_e.dataset import Dataset
-from vall_e.types import Utterance
+from vall_e.types import Reject, Utterance
 
 HELD_OUT = ("dev-other", "dev", "test")
 
@@ -61,3 +63,47 @@ def test_speakers_that_a_kaldi_folder_names_are_the_same_people_everywhere(tmp_p
         ("good morning ann", "bob"),
         ("good morning bob", "ann"),
     ]
+
+
+def _meeting(tmp_path: Path, demo: Path) -> list[str]:
+    """The command that prepares a recording of a part in English and one in German."""
+    (tmp_path / "in").mkdir()
+    spoken, rate_hz = soundfile.read(demo / "english/rms/interview.ogg", stop=8 * 24_000)
+    soundfile.write(tmp_path / "in" / "a.wav", spoken, rate_hz)
+    entry = {"audio_filepath": "a.wav", "speaker": "ann"}
+    said = [("the same sentence", "en", 0.5, 3.0), ("die Zeit", "de", 3.5, 3.0)]
+    lines = [
+        json.dumps(entry | {"text": text, "lang": language, "offset": start_s, "duration": duration_s})
+        for text, language, start_s, duration_s in said
+    ]
+    (tmp_path / "in" / "manifest.json").write_text("\n".join(lines))
+    paths = [str(tmp_path / "in" / "manifest.json"), str(tmp_path / "work")]
+    return ["prepare", *paths, "--config", "offline", "--executor", "serial"]
+
+
+def test_each_segment_is_in_its_own_language(tmp_path: Path, demo: Path) -> None:
+    """A NeMo manifest of a meeting in two languages: each part is phonemised by its own language's voice."""
+    assert cli.main(_meeting(tmp_path, demo)) == 0
+    rows = list(storage.read_rows(tmp_path / "work" / "dataset" / "utterances.jsonl", Utterance))
+    assert [(row.text, row.language) for row in sorted(rows, key=lambda row: row.start_samples)] == [
+        ("the same sentence", "en"),
+        ("die Zeit", "de"),
+    ]
+    assert {row.language: row.phonemes for row in rows}["de"] == "diː tsˈaɪt"
+
+
+def test_a_recording_in_two_languages_that_is_not_cut_is_refused(tmp_path: Path, demo: Path) -> None:
+    args = _meeting(tmp_path, demo)
+    settings = "transcribe: {backend: [sidecar]}\nprocess: {audio_backend: tiny, slice: 'false'}\n"
+    (tmp_path / "whole.yaml").write_text(settings)
+    cli.main([*args, "--config", str(tmp_path / "whole.yaml")])
+    rejects = storage.read_rows(tmp_path / "work" / "dataset" / "rejects.jsonl", Reject)
+    assert [(each.reason, each.detail) for each in rejects] == [
+        ("language_unsupported", "2 languages are spoken in it, and it is not cut: --slice auto cuts it")
+    ]
+
+
+def test_a_language_on_the_command_line_is_that_of_every_segment(tmp_path: Path, demo: Path) -> None:
+    assert cli.main([*_meeting(tmp_path, demo), "--language", "de"]) == 0
+    rows = storage.read_rows(tmp_path / "work" / "dataset" / "utterances.jsonl", Utterance)
+    assert [row.language for row in rows] == ["de", "de"]

@@ -66,7 +66,9 @@ def test_auto_finds_a_corpus_by_its_own_marker_files(tmp_path: Path, name: str) 
         import_corpus(made.path, tmp_path / "meta", ImportOptions(executor="serial", corpus="folder"))
 
 
-@pytest.mark.parametrize("name", ["backup.tar", "table.parquet", "cuts.json", "haircuts.jsonl", "train.txt", "content.txt"])
+@pytest.mark.parametrize(
+    "name", ["backup.tar", "table.parquet", "cuts.json", "haircuts.jsonl", "train.txt", "content.txt"]
+)
 def test_a_folder_of_speech_with_other_things_in_it_stays_one(tmp_path: Path, name: str) -> None:
     import pyarrow as pa
     import pyarrow.parquet as parquet
@@ -256,8 +258,14 @@ def test_segments_of_several_languages_are_not_taken_for_one(tmp_path: Path) -> 
     (root / "utt2lang").write_text("u1 en\nu2 de\n")
     import_corpus(root, tmp_path / "meta", ImportOptions(executor="serial", corpus="kaldi"))
     (row,) = storage.read_rows(tmp_path / "meta" / "recordings.jsonl", Recording)
+    assert row.language is None and row.language_problem is None
+    assert [segment.language for segment in row.segments] == ["en", "de"]
+    (root / "utt2lang").write_text("u1 en\n")  # of the other nothing is known
+    options = ImportOptions(executor="serial", corpus="kaldi", overwrite=True)
+    import_corpus(root, tmp_path / "meta", options)
+    (row,) = storage.read_rows(tmp_path / "meta" / "recordings.jsonl", Recording)
     assert row.language is None and row.language_problem is not None
-    assert "several languages: de, en" in row.language_problem.detail
+    assert "some of its segments name no language, others en" in row.language_problem.detail
     (root / "utt2lang").write_text("u1 en\nu2 en\n")
     options = ImportOptions(executor="serial", corpus="kaldi", overwrite=True)
     import_corpus(root, tmp_path / "meta", options)

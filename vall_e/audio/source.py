@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ import numpy as np
 from vall_e.audio import members
 from vall_e.audio.errors import AudioError
 from vall_e.audio.identity import require_same
-from vall_e.audio.read import Choice, blocks, is_inside, is_silent, iter_slices, probe, resampled_length
+from vall_e.audio.read import Choice, blocks, is_silent, iter_slices, probe, resampled_length
 from vall_e.types import ContractError, Recording, RejectReason, safe_path
 
 MAP_BLOCK_S = 5.0
@@ -33,7 +35,7 @@ class Roots:
     corpus: Path
     others: tuple[Path, ...] = ()
 
-    @property
+    @functools.cached_property
     def folders(self) -> tuple[Path, ...]:
         return (self.corpus if self.corpus.is_dir() else self.corpus.parent, *self.others)
 
@@ -48,7 +50,11 @@ class Roots:
 
     def holds(self, path: Path) -> bool:
         """Whether a file, links followed, lies below one of the folders."""
-        return any(is_inside(folder, path) for folder in self.folders)
+        return os.path.realpath(path).startswith(self._real_folders)
+
+    @functools.cached_property
+    def _real_folders(self) -> tuple[str, ...]:
+        return tuple(os.path.join(os.path.realpath(folder), "") for folder in self.folders)
 
 
 @dataclass(frozen=True)

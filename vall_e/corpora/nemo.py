@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from vall_e.corpora import rows
 from vall_e.corpora.base import Paths, json_lines, number_of, own_id, rejected, text_of
 from vall_e.corpora.registry import ImportOptions
@@ -76,14 +78,20 @@ class Nemo:
 
 
 def with_segments(item_id: str, path: str, found: list[tuple[Segment, dict[str, Any]]], **more: Any) -> Recording:
-    """A recording of segments with the fields of their rows: one speaker and language, if all have the same."""
+    """A recording of segments with the fields of their rows: one speaker and language, if all have the same.
+
+    Of several languages, each segment has its own.
+    """
     found = sorted(found, key=lambda each: (each[0].start_s, each[0].end_s))
     speakers = {values["speaker"] for _, values in found}
     languages = {values.get("language") for _, values in found}
     problem = next((values["language_problem"] for _, values in found if values.get("language_problem")), None)
-    if len(languages) > 1:
-        named = ", ".join(sorted(str(language) for language in languages))
-        problem = Problem(reason=RejectReason.LANGUAGE_UNSUPPORTED, detail=f"segments in several languages: {named}")
+    if len(languages) > 1 and None in languages and problem is None:
+        named = ", ".join(sorted(str(language) for language in languages if language))
+        detail = f"some of its segments name no language, others {named}"
+        problem = Problem(reason=RejectReason.LANGUAGE_UNSUPPORTED, detail=detail)
+    if len(languages) > 1 and problem is None:
+        found = [(msgspec.structs.replace(segment, language=values["language"]), values) for segment, values in found]
     return Recording(
         id=item_id,
         path=path,

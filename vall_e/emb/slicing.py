@@ -27,13 +27,17 @@ from vall_e.types import (
 STAGE = "process"
 MARGIN_S = 0.2  # of silence kept on each side of a slice, as far as the gap to the neighbouring word allows
 FRAME_S, SILENT_DB = 0.01, -45.0  # what is silence around speech: frames below the loud ones of the slice
+LOUD_SHARE, LOUD_FRAMES = 0.05, 20  # of a slice, that are the loud ones: the fewer
 SENTENCE_S = 0.3  # by which the end of a sentence is preferred to a pause
 TOLERANCE_S = 0.5  # by which recognisers may place the last word behind the end of the audio
 
 
 @dataclass(frozen=True, kw_only=True)
 class Slice:
-    """A span of one recording and what is said in it; word times count from the slice's start."""
+    """A span of one recording and what is said in it; word times count from the slice's start.
+
+    `language` is None where it is the transcript's.
+    """
 
     id: str
     start_samples: int
@@ -41,6 +45,7 @@ class Slice:
     text: str
     words: tuple[Word, ...]
     speaker: str
+    language: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +72,7 @@ class Speech:
     last: int
     words: tuple[Word, ...]
     speaker: str | None
+    language: str | None = None
 
 
 def plan_slices(
@@ -89,8 +95,12 @@ def plan_slices(
     if len(found) > 1:
         detail = f"{len(found)} people speak in it, and it is not cut: --slice auto cuts it"
         return [], [Reject(id=recording.id, stage=STAGE, reason=RejectReason.MIXED_SPEAKERS, detail=detail)]
+    languages = {segment.language for segment in transcript.segments} or {None}
+    if len(languages) > 1:
+        detail = f"{len(languages)} languages are spoken in it, and it is not cut: --slice auto cuts it"
+        return [], [Reject(id=recording.id, stage=STAGE, reason=RejectReason.LANGUAGE_UNSUPPORTED, detail=detail)]
     words = tuple(word for segment in transcript.segments for word in segment.words)
-    return [_whole(recording, transcript.text, words, found.pop())], []
+    return [_whole(recording, transcript.text, words, found.pop(), languages.pop())], []
 
 
 def _named(recording: Recording, transcript: Transcript, speakers: Mapping[str, str]) -> Transcript:
@@ -110,7 +120,7 @@ def _named(recording: Recording, transcript: Transcript, speakers: Mapping[str, 
     return msgspec.structs.replace(transcript, segments=segments)
 
 
-def _whole(recording: Recording, text: str, words: tuple[Word, ...], speaker: str) -> Slice:
+def _whole(recording: Recording, text: str, words: tuple[Word, ...], speaker: str, language: str | None) -> Slice:
     return Slice(
         id=utterance_id(recording.id, None),
         start_samples=0,
@@ -118,6 +128,7 @@ def _whole(recording: Recording, text: str, words: tuple[Word, ...], speaker: st
         text=text,
         words=words,
         speaker=speaker,
+        language=language,
     )
 
 
@@ -163,7 +174,8 @@ def _piece(segment: Segment, recording: Recording) -> Speech:
     last = seconds_to_samples(end_s, rate_hz)
     if 0 < last - recording.num_samples <= TOLERANCE_S * rate_hz:
         last = recording.num_samples
-    return Speech(segment.text, seconds_to_samples(start_s, rate_hz), last, segment.words, segment.speaker)
+    first = seconds_to_samples(start_s, rate_hz)
+    return Speech(segment.text, first, last, segment.words, segment.speaker, segment.language)
 
 
 def split(piece: Speech, max_samples: int, sample_rate_hz: int) -> list[Speech]:
@@ -183,8 +195,8 @@ def split(piece: Speech, max_samples: int, sample_rate_hz: int) -> list[Speech]:
     left_text, right_text = split_text(piece.text, words, at)
     end = seconds_to_samples(words[at - 1].end_s, sample_rate_hz)
     start = seconds_to_samples(words[at].start_s, sample_rate_hz)
-    left = Speech(left_text, piece.first, end, words[:at], piece.speaker)
-    right = Speech(right_text, start, piece.last, words[at:], piece.speaker)
+    left = dataclasses.replace(piece, text=left_text, last=end, words=words[:at])
+    right = dataclasses.replace(piece, text=right_text, first=start, words=words[at:])
     return split(left, max_samples, sample_rate_hz) + split(right, max_samples, sample_rate_hz)
 
 
@@ -212,6 +224,7 @@ def _cut(item_id: str, piece: Speech, bounds: tuple[int, int], recording: Record
         text=piece.text,
         words=tuple(_shift(word, start / rate_hz) for word in piece.words),
         speaker=piece.speaker or recording.speaker,
+        language=piece.language,
     )
 
 
@@ -225,7 +238,10 @@ def trim(cut: Slice, samples: np.ndarray, rate_hz: int) -> tuple[Slice, np.ndarr
     size = seconds_to_samples(FRAME_S, rate_hz)
     count = len(samples) // size
     power = np.mean(np.square(samples[: count * size].reshape(count, size), dtype=np.float64), axis=1)
-    loud = np.flatnonzero(power > np.quantile(power, 0.95) * 10 ** (SILENT_DB / 10)) if count else np.zeros(0, np.int64)
+    if not count:
+        return cut, samples
+    level = np.quantile(power, 1 - min(LOUD_SHARE, LOUD_FRAMES / count))
+    loud = np.flatnonzero(power > level * 10 ** (SILENT_DB / 10))
     if not len(loud):
         return cut, samples
     margin = seconds_to_samples(MARGIN_S, rate_hz)

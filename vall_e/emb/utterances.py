@@ -104,6 +104,10 @@ class Cut:
     samples: np.ndarray
 
     @property
+    def language(self) -> str:
+        return self.slice.language or self.draft.language
+
+    @property
     def rate_hz(self) -> int:
         return self.draft.recording.sample_rate_hz
 
@@ -134,8 +138,8 @@ class Worker:
         drafts: list[tuple[stage.Task, Draft]] = []
         for task in bunch.items:
             recording = task.places[0].read(Recording)
-            transcript = task.places[1].read(Transcript)
-            draft = Draft(recording, parse_language(transcript.language) or transcript.language)
+            transcript = _with_codes(task.places[1].read(Transcript))
+            draft = Draft(recording, transcript.language)
             problem = self._prepare(draft, transcript, waiting)
             if problem is None:
                 drafts.append((task, draft))
@@ -192,7 +196,8 @@ class Worker:
         """The slices that have phonemes and sound, in order; the audio is read in one pass."""
         spoken: list[tuple[Slice, Reading]] = []
         for cut in slices:
-            reading = to_phonemes(self.phonemizer, cut.text, draft.language, item_id=cut.id, stage=STAGE)
+            language = cut.language or draft.language
+            reading = to_phonemes(self.phonemizer, cut.text, language, item_id=cut.id, stage=STAGE)
             if isinstance(reading, Reject):
                 draft.rejects.append(_located(reading, cut, draft.recording))
             else:
@@ -238,7 +243,7 @@ class Worker:
             sample_rate_hz=recording.sample_rate_hz,
             start_samples=cut.slice.start_samples,
             num_samples=cut.slice.num_samples,
-            language=cut.draft.language,
+            language=cut.language,
             text=cut.slice.text,
             spoken=cut.reading.spoken,
             phonemes=cut.reading.phonemes,
@@ -255,7 +260,7 @@ class Worker:
             duration_s=cut.slice.num_samples / cut.rate_hz,
             sample_rate_hz=cut.rate_hz,
             text=cut.slice.text,
-            language=cut.draft.language,
+            language=cut.language,
             words=cut.slice.words,
             phonemes=cut.reading.phonemes,
             samples=cut.samples,
@@ -267,6 +272,19 @@ class Worker:
         """Removes the arrays of a recording that turned out to be damaged behind its first slices."""
         for row in draft.rows:
             safe_path(self.dataset, row.codes).unlink(missing_ok=True)
+
+
+def _with_codes(transcript: Transcript) -> Transcript:
+    """With codes for languages that a person wrote by name, like English; a name that none has stays as it is."""
+
+    def code(name: str) -> str:
+        return parse_language(name) or name
+
+    segments = tuple(
+        segment if segment.language is None else msgspec.structs.replace(segment, language=code(segment.language))
+        for segment in transcript.segments
+    )
+    return msgspec.structs.replace(transcript, language=code(transcript.language), segments=segments)
 
 
 def _located(reject: Reject, cut: Slice, recording: Recording) -> Reject:

@@ -73,6 +73,8 @@ class IdSet:
 
     def find(self, name: str) -> int:
         """The number of `name` in the order in which the ids came, from 0; -1 where it is not among them."""
+        if not len(self._high):
+            return -1
         high, low = np.frombuffer(_digest(name), np.uint64)
         slot = int(np.searchsorted(self._high, high))
         while slot < len(self._high) and self._high[slot] == high:

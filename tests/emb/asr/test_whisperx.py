@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import re
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import soundfile
@@ -19,7 +21,7 @@ from vall_e.emb.asr.wav2vec2 import timed
 from vall_e.emb.asr.whisperx import Chunk, Draft, WhisperX, _share_out
 from vall_e.emb.text.written import edit_path
 from vall_e.emb.transcribe import main as main_transcribe
-from vall_e.types import BackendError, NoTranscript, RejectReason, Transcript
+from vall_e.types import BackendError, NoTranscript, RejectReason, Segment, Transcript
 
 RATE_HZ = 16_000
 
@@ -118,6 +120,24 @@ def test_a_language_that_whisper_does_not_know(engine: WhisperX, interview: audi
     assert isinstance(result, NoTranscript) and result.reason == RejectReason.LANGUAGE_UNSUPPORTED
 
 
+def test_each_part_is_heard_in_the_language_of_its_segments(engine: WhisperX, interview: audio.Source) -> None:
+    length_s = interview.recording.duration_s
+    turn_s = round(length_s / 2, 1)
+    segments = (
+        Segment(text="", start_s=0.0, end_s=turn_s, language="en"),
+        Segment(text="", start_s=turn_s, end_s=length_s, language="de"),
+    )
+    recording = msgspec.structs.replace(interview.recording, segments=segments)
+    found = hear(engine, audio.Source(recording, interview.path))
+    cut = dataclasses.replace(interview, changes_s=(turn_s,))
+    english, german = (hear(engine, cut, language).segments for language in ("en", "de"))
+    assert {segment.language for segment in found.segments} == {"en", "de"}
+    expected = [segment for segment in english if segment.start_s < turn_s]
+    expected += [segment for segment in german if segment.start_s >= turn_s]
+    assert [(each.text, each.start_s) for each in found.segments] == [(each.text, each.start_s) for each in expected]
+    assert english[-1].text != german[-1].text
+
+
 @pytest.mark.parametrize("num", [1, 399, 400, 8_000])
 def test_no_speech(engine: WhisperX, tmp_path: Path, num: int) -> None:
     audio.write(tmp_path / "a.wav", 0.01 * np.sin(np.arange(num) / 50).astype(np.float32), RATE_HZ)
@@ -210,9 +230,7 @@ def test_one_call_of_the_model_takes_a_batch(
     assert sizes[0] == 4 and len(sizes) == 2
 
 
-def test_a_language_for_each_recording_is_detected_as_if_alone(
-    engine: WhisperX, clips: list[audio.Source]
-) -> None:
+def test_a_language_for_each_recording_is_detected_as_if_alone(engine: WhisperX, clips: list[audio.Source]) -> None:
     assert engine.transcribe(clips[:4], None) == [engine.transcribe([clip], None)[0] for clip in clips[:4]]
 
 

@@ -149,7 +149,10 @@ def _parts(segment: Segment, found: Found) -> Iterator[Segment | Refused]:
             detail = f"several people speak at once: {' '.join(part.split()[:8])}"
             yield RejectReason.OVERLAPPING_SPEECH, start_s, end_s, detail
         else:
-            yield Segment(text=part, start_s=start_s, end_s=end_s, words=words[:size], speaker=voice_name(owners[0]))
+            voice = voice_name(owners[0])
+            yield msgspec.structs.replace(
+                segment, text=part, start_s=start_s, end_s=end_s, words=words[:size], speaker=voice
+            )
         words, owners = words[size:], owners[size:]
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping, Sequence
 
+import msgspec
+
 from vall_e import __version__, audio
 from vall_e.emb.asr.detection import Detected, detect
 from vall_e.emb.asr.registry import AUTO, RecogniserOptions
@@ -65,8 +67,12 @@ class GivenText:
         text = recording.text or " ".join(segment.text for segment in recording.segments)
         if not text:
             return NoTranscript(reason=RejectReason.NO_TEXT, detail="the corpus gives no text of it")
-        probability = None
-        if language is None:
+        probability, segments = None, recording.segments
+        if language is not None:  # of all of it
+            segments = tuple(msgspec.structs.replace(segment, language=None) for segment in segments)
+        elif recording.main_language is not None:
+            language = recording.main_language
+        else:
             detected = self._detect(recording, text)
             if isinstance(detected, NoTranscript):
                 return detected
@@ -77,6 +83,6 @@ class GivenText:
             language=language,
             language_prob=probability,
             text=text,
-            segments=recording.segments or (everything,),
+            segments=segments or (everything,),
             backend=self.name_and_version,
         )

@@ -53,6 +53,10 @@ class PocketSphinx:
         return segmenting.each(sources, self._transcribe_one)
 
     def _transcribe_one(self, source: audio.Source) -> Transcript | NoTranscript:
+        others = {segment.language for segment in source.recording.segments} - {None, LANGUAGE}
+        if others:
+            detail = f"pocketsphinx knows English only, some of it is {' and '.join(sorted(map(repr, others)))}"
+            return NoTranscript(reason=RejectReason.LANGUAGE_UNSUPPORTED, detail=detail)
         spans = utterances(source.blocks(RATE_HZ, segmenting.BLOCK_S))
         found = [segment for start, samples in spans if (segment := self._decode(start, samples)) is not None]
         if not found:

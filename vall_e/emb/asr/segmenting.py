@@ -81,7 +81,7 @@ def segments_in_order(segments: Iterable[Segment], duration_s: float) -> tuple[S
         begin = min(max(segment.start_s, floor), duration_s)
         floor = min(max(segment.end_s, begin), duration_s)
         words = in_order(segment.words, begin, floor)
-        ordered.append(Segment(text=segment.text, start_s=begin, end_s=floor, words=words, speaker=segment.speaker))
+        ordered.append(msgspec.structs.replace(segment, start_s=begin, end_s=floor, words=words))
     return tuple(ordered)
 
 

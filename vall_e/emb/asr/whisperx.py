@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 
 from vall_e import audio
@@ -85,12 +86,22 @@ class Chunk:
 
 @dataclass
 class Draft:
-    """What is known of a recording so far."""
+    """What is known of a recording so far.
+
+    Attributes:
+        language: of all of it, or of most of it.
+        changes: (seconds, language from there on) of a recording in several, in order.
+    """
 
     language: str | None
     probability: float | None = None
+    changes: list[tuple[float, str]] = field(default_factory=list)
     segments: list[Segment] = field(default_factory=list)
     problem: NoTranscript | None = None
+
+    def language_at(self, at_s: float) -> str | None:
+        """What is spoken there."""
+        return next((name for start_s, name in reversed(self.changes) if start_s <= at_s), self.language)
 
 
 def load(options: RecogniserOptions) -> WhisperX:
@@ -193,8 +204,12 @@ class WhisperX:
 
     def _chunks(self, number: int, source: audio.Source, draft: Draft) -> Iterator[Chunk]:
         """The speech of a recording, piece by piece; its language is set when the first speech is there."""
-        if draft.language is not None and draft.language not in self._languages():
-            detail = f"this Whisper model does not know {draft.language!r}; put the text beside the audio"
+        if draft.language is None and (changes := _language_changes(source.recording.segments)):
+            draft.language, draft.changes = source.recording.main_language, changes
+        named = {draft.language, *(language for _, language in draft.changes)} - {None}
+        unknown = sorted(str(language) for language in named - self._languages())
+        if unknown:
+            detail = f"this Whisper model does not know {', '.join(map(repr, unknown))}; put the text beside the audio"
             draft.problem = NoTranscript(reason=RejectReason.LANGUAGE_UNSUPPORTED, detail=detail)
             return
         for start, samples in segmenting.pieces(source, RATE_HZ, PIECE_S, SEARCH_S):
@@ -207,10 +222,12 @@ class WhisperX:
                 except LIBRARY_ERRORS as error:
                     draft.problem = NoTranscript(reason=RejectReason.RECOGNISER_FAILED, detail=_problem(error))
                     return
-            changes_s = [change_s - start / RATE_HZ for change_s in source.changes_s]
+            changes_s = sorted({*source.changes_s, *(change_s for change_s, _ in draft.changes)})
+            changes_s = [change_s - start / RATE_HZ for change_s in changes_s]
             for span in (span for group in _apart(speech, changes_s) for span in self._merge(group)):
                 first, last = int(span["start"] * RATE_HZ), int(span["end"] * RATE_HZ)
-                yield Chunk(number, (start + first) / RATE_HZ, samples[first:last], draft.language)
+                language = draft.language_at((start + (first + last) / 2) / RATE_HZ) or draft.language
+                yield Chunk(number, (start + first) / RATE_HZ, samples[first:last], language)
 
     def _merge(self, speech: list[Span]) -> list[dict[str, Any]]:
         """Spans of speech in a row as chunks of up to 30 s, by whisperx' own rule."""
@@ -231,7 +248,10 @@ class WhisperX:
             draft = drafts[chunk.owner]
             if not chunk.problem and chunk.text:
                 try:
-                    draft.segments += self._segments(chunk)
+                    language = chunk.language if draft.changes else None
+                    draft.segments += [
+                        msgspec.structs.replace(segment, language=language) for segment in self._segments(chunk)
+                    ]
                 except LIBRARY_ERRORS as error:
                     chunk.problem = _problem(error)
             if chunk.problem:
@@ -297,9 +317,7 @@ class WhisperX:
         from faster_whisper.tokenizer import Tokenizer
 
         whisper, options = self._pipeline.model, self._pipeline.options
-        tokenizer = Tokenizer(
-            whisper.hf_tokenizer, whisper.model.is_multilingual, task="transcribe", language=language
-        )
+        tokenizer = Tokenizer(whisper.hf_tokenizer, whisper.model.is_multilingual, task="transcribe", language=language)
         before = tokenizer.encode(" " + options.initial_prompt.strip()) if options.initial_prompt else []
         prompt = whisper.get_prompt(tokenizer, before, without_timestamps=False, hotwords=options.hotwords)
         results = whisper.model.generate(
@@ -419,6 +437,15 @@ class WhisperX:
             text = segmenting.one_line(part["text"])
             found.append(Segment(text=text, start_s=round(start_s, 3), end_s=round(end_s, 3), words=words))
         return found
+
+
+def _language_changes(segments: Sequence[Segment]) -> list[tuple[float, str]]:
+    """(seconds, language from there on), of segments in several languages."""
+    changes: list[tuple[float, str]] = []
+    for segment in segments:
+        if segment.language is not None and (not changes or changes[-1][1] != segment.language):
+            changes.append((segment.start_s, segment.language))
+    return changes
 
 
 def _apart(speech: Sequence[Span], changes_s: Sequence[float]) -> list[list[Span]]:
