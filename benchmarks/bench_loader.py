@@ -26,6 +26,7 @@ from vall_e.dataset.build import built_json
 from vall_e.dataset.examples import Example
 from vall_e.dataset.vocab import Vocabulary
 from vall_e.types import CodecSpec
+from vall_e.units import units_of
 
 SPEC = CodecSpec(
     name="synthetic", weights_sha256="0" * 64, sample_rate_hz=24_000, hop_samples=320, num_levels=8, codebook_size=1024
@@ -74,6 +75,7 @@ def entry(row: int, count: int, pool: np.ndarray, rng: np.random.Generator, mean
         num_samples=frames * SPEC.hop_samples,
         codes=pool[:, start : start + frames],
         tokens=rng.integers(3, 30, max(frames // 5, 3)).astype(np.int32),
+        durations=np.zeros(0, np.int32),
         similar=others.astype(np.int32),
         scores=np.linspace(0.9, 0.1, len(others), dtype=np.float32),
     )
@@ -89,6 +91,8 @@ def plain_batches(folder: Path, dataset: Dataset, batches: int) -> Callable[[], 
         np.save(folder / "codes" / f"{place}.prompt.npy", example.prompt)
         lines.append(json.dumps({"id": example.id, "text": example.text.tolist()}))
 
+    kinds = dataset.index.vocabulary.kinds
+
     def read(place: int) -> Example:
         row = json.loads(lines[place])
         return Example(
@@ -99,6 +103,10 @@ def plain_batches(folder: Path, dataset: Dataset, batches: int) -> Callable[[], 
             language=0,
             speaker="",
             prompt_id=None,
+            prompt_text=np.zeros(0, np.int32),
+            durations=np.zeros(0, np.int32),
+            units=units_of(kinds[np.array(row["text"])]),
+            speaker_id=0,
         )
 
     def run() -> Iterator[object]:

@@ -23,13 +23,19 @@ from vall_e import types
 from vall_e.cli import STAGES
 
 FOLDER = Path(__file__).parent / "reference"
-TOOLS = {"g2p": ("vall_e.emb.text.registry", "G2pOptions"), "qnt": ("vall_e.emb.codecs.registry", "CodecOptions")}
+TOOLS = {
+    "train": ("vall_e.train", "TrainOptions"),
+    "synthesize": ("vall_e.synthesize", "SynthesizeOptions"),
+    "g2p": ("vall_e.emb.text.registry", "G2pOptions"),
+    "qnt": ("vall_e.emb.codecs.registry", "CodecOptions"),
+}
 RECORDS = {
     types.Recording: ("metadata/recordings.jsonl", "one row per recording, written by `import`"),
     types.Transcript: ("metadata/transcripts.jsonl", "one row per recording, written by `transcribe`"),
     types.Segment: ("", "part of a transcript"),
     types.Word: ("", "part of a segment or an utterance"),
     types.Utterance: ("dataset/utterances.jsonl", "one row per utterance, written by `process`"),
+    types.Durations: ("dataset/durations.jsonl", "one row per utterance, written by `durations`"),
     types.Reject: ("rejects.jsonl", "in `metadata/`, `dataset/` and `dataset/built/`: what was left out, and why"),
     types.CodecSpec: ("", "`codec` in `dataset/dataset.json`"),
 }

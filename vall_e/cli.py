@@ -23,6 +23,7 @@ STAGES = {
     "transcribe": ("vall_e.emb.transcribe", "TranscribeOptions"),
     "process": ("vall_e.emb.process", "ProcessOptions"),
     "similar": ("vall_e.emb.similar", "SimilarOptions"),
+    "durations": ("vall_e.emb.durations", "DurationsOptions"),
     "build": ("vall_e.dataset.build", "BuildOptions"),
 }
 # sub-command → its function, and what it does
@@ -32,6 +33,7 @@ COMMANDS = {
     "transcribe": ("vall_e.emb.transcribe:main", "recordings → transcripts.jsonl"),
     "process": ("vall_e.emb.process:main", "transcripts → utterances: phonemes and codes"),
     "similar": ("vall_e.emb.similar:main", "utterances → speaker prompts"),
+    "durations": ("vall_e.emb.durations:main", "which frames belong to which phone"),
     "build": ("vall_e.dataset.__main__:build_main", "utterances and prompts → memory-mapped training data"),
     "g2p": ("vall_e.emb.g2p:main", "a text → phonemes"),
     "audit": ("vall_e.emb.audit:main", "what each score would leave out, and the worst to hear"),
@@ -75,10 +77,13 @@ def load_options(path: Path | None, shared: SharedOptions) -> dict[str, Any]:
     """
     file = {} if path is None else config.load_file(path)
     given = {key: value for key, value in dataclasses.asdict(shared).items() if value not in (None, False, ())}
-    options = {}
+    options: dict[str, Any] = {}
     for section, (module, name) in STAGES.items():
         cls = getattr(importlib.import_module(module), name)
         known = {field.name for field in dataclasses.fields(cls)}
+        if file.get(section) is False:
+            options[section] = None
+            continue
         values = (file.get(section) or {}) | {key: value for key, value in given.items() if key in known}
         options[section] = config.from_mapping(cls, values, f"{path or 'options'}: {section}")
     return options
@@ -133,6 +138,7 @@ def check_corpus(metadata: Path, shared: SharedOptions) -> None:
 def _run_stages(voices: Path, metadata: Path, dataset: Path, options: dict[str, Any], start: Any) -> list[Any]:
     from vall_e.corpora.importing import import_corpus
     from vall_e.dataset.build import build
+    from vall_e.emb.durations import durations
     from vall_e.emb.process import process
     from vall_e.emb.similar import similar
     from vall_e.emb.transcribe import transcribe
@@ -145,6 +151,8 @@ def _run_stages(voices: Path, metadata: Path, dataset: Path, options: dict[str, 
     ]
     if reports[-1].num_rows:  # of nothing there is nothing to build; the summary says why
         reports.append(similar(dataset, options["similar"], input_audio=voices))
+        if options["durations"] is not None:
+            reports.append(durations(dataset, options["durations"]))
         reports.append(build(dataset, dataset / layout.BUILT_FOLDER, options["build"]))
     return reports
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vall_e.layout import CONFIG_SECTIONS
+from vall_e.layout import CONFIG_SECTIONS, SKIPPED_BY_FALSE
 from vall_e.types import UsageError, VallEError
 
 C = TypeVar("C")
@@ -201,7 +201,10 @@ def load_file(path: Path) -> dict[str, Any]:
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise UsageError(f"{path}: can't be read as YAML: {' '.join(str(error).split())}") from None
     value = {} if value is None else value
-    if not isinstance(value, dict) or not all(isinstance(part, dict) or part is None for part in value.values()):
+    if not isinstance(value, dict) or not all(
+        isinstance(part, dict) or part is None or (part is False and name in SKIPPED_BY_FALSE)
+        for name, part in value.items()
+    ):
         raise UsageError(f"{path}: expected sections of options, like 'process:' with 'audio_backend: tiny' below it")
     for section in value:
         if section not in CONFIG_SECTIONS:

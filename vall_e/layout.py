@@ -10,6 +10,8 @@ WORK/dataset/     utterances.jsonl    process: one row per utterance
                   done.jsonl          process: one row per finished recording, written after its utterances
                   similar.jsonl       similar: one row per utterance
                   similar_groups.jsonl, similar.json    similar: which groups are finished, what they were made with
+                  durations.jsonl     durations: how many frames each phone of an utterance takes
+                  durations.json, durations.npz    durations: the model of the phones that was learnt
                   rejects.jsonl       process
                   scores.jsonl        audit: scores that need the whole corpus
                   gates.yaml          audit --apply: limits of scores, for build
@@ -25,7 +27,11 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 # sections of a config file: one per stage of the chain, and one for each tool beside it
-CONFIG_SECTIONS = ("import", "transcribe", "process", "similar", "build", "g2p", "qnt", "report", "verify")
+CONFIG_SECTIONS = (
+    *("import", "transcribe", "process", "similar", "durations", "build", "train"),
+    *("g2p", "qnt", "report", "verify", "synthesize"),
+)
+SKIPPED_BY_FALSE = ("durations",)  # stages that `durations: false` in a config leaves out of the chain
 
 METADATA_FOLDER, DATASET_FOLDER, BUILT_FOLDER = "metadata", "dataset", "built"
 
@@ -38,6 +44,7 @@ STALE_UTTERANCES = "utterances.old.jsonl"  # rows whose arrays are being removed
 DONE = "done.jsonl"
 DATASET_JSON = "dataset.json"
 SIMILAR, SIMILAR_JSON, SIMILAR_GROUPS = "similar.jsonl", "similar.json", "similar_groups.jsonl"
+DURATIONS, DURATIONS_JSON, DURATIONS_MODEL = "durations.jsonl", "durations.json", "durations.npz"
 SCORES = "scores.jsonl"
 GATES_YAML = "gates.yaml"  # limits that `audit --apply` chose for the next build
 AUDIT_FOLDER = "audit"
@@ -51,7 +58,7 @@ BUILD_SIDE_FOLDER = ".built"  # beside a build while it is written
 
 # what a dataset folder holds besides arrays: a group of recordings with such a name would collide with it
 RESERVED_NAMES = frozenset({TEMP_FOLDER, LOCK, BUILT_FOLDER, BUILD_SIDE_FOLDER})
-RESERVED_SUFFIXES = (".json", ".jsonl", ".npy")
+RESERVED_SUFFIXES = (".json", ".jsonl", ".npy", ".npz")
 
 MAX_ID_PART_BYTES = 255 - len("-00000.npy")  # of one path component, on the file systems in common use
 
@@ -62,6 +69,7 @@ MADE_BY = {
     UTTERANCES: "python -m vall_e.emb.process",
     DATASET_JSON: "python -m vall_e.emb.process",
     SIMILAR: "python -m vall_e.emb.similar",
+    DURATIONS: "python -m vall_e.emb.durations",
 }
 
 

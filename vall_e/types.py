@@ -226,6 +226,20 @@ class Utterance(Record, frozen=True, kw_only=True):
         return self.num_samples / self.sample_rate_hz
 
 
+class Durations(Record, frozen=True, kw_only=True):
+    """How many frames of an utterance each token takes: <bos>, the characters of its phonemes, <eos>.
+
+    `durations_frames` sums to the utterance's frames; None where it has more phones than frames. `score` is by how much
+    its text fits better than others, in nats a frame; None where there is nothing to compare with. `words_off_s` is how
+    far word starts lie from those of the recogniser (median), found without them; None where it gave none.
+    """
+
+    id: str
+    durations_frames: tuple[int, ...] | None
+    score: float | None
+    words_off_s: float | None = None
+
+
 class CodecSpec(Record, frozen=True, kw_only=True):
     """What a codec publishes, so that no caller branches on its name. `num_frames` owns the length law.
 

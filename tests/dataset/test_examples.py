@@ -187,13 +187,10 @@ def test_arguments_out_of_range_are_refused(built: Path) -> None:
 @settings(max_examples=60, deadline=None)
 @given(frames=st.integers(1, 40), most=st.integers(1, 40), seed=st.integers(0, 99))
 def test_a_crop_lies_within_and_has_the_length_that_is_there(frames: int, most: int, seed: int) -> None:
-    codes = np.tile(np.arange(frames, dtype=np.uint16), (3, 1))
-    part = crop(codes, most, np.random.default_rng(seed))
-    assert part.shape == (3, min(frames, most))
-    assert np.array_equal(part[0], np.arange(part[0, 0], part[0, 0] + part.shape[1]))
+    start, end = crop(frames, most, np.random.default_rng(seed))
+    assert 0 <= start < end <= frames and end - start == min(frames, most)
 
 
 def test_a_crop_reaches_both_ends() -> None:
-    codes = np.arange(10, dtype=np.uint16)[None]
-    starts = {int(crop(codes, 7, np.random.default_rng(seed))[0, 0]) for seed in range(60)}
+    starts = {crop(10, 7, np.random.default_rng(seed))[0] for seed in range(60)}
     assert starts == {0, 1, 2, 3}

@@ -43,7 +43,8 @@ def work(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def found(work: Path) -> dict[str, dict[str, float]]:
     rows = storage.read_rows(work / "dataset" / "utterances.jsonl", Utterance)
     later = scores.Scores(work / "dataset")
-    return {row.id: {k: v for k, v in later.of(row.id).items() if v is not None} for row in rows}
+    of_verify = {row.id: {k: v for k, v in later.of(row.id).items() if k in (*NAMES, "heard_language")} for row in rows}
+    return {name: {k: v for k, v in each.items() if v is not None} for name, each in of_verify.items()}
 
 
 def test_wrong_pairs_have_the_worst_scores(work: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vall_e.dataset.batch import Batch, collate
+    from vall_e.dataset.batch import Batch, collate, for_synthesis
     from vall_e.dataset.examples import Dataset, Example
     from vall_e.dataset.index import Index
     from vall_e.dataset.loader import Loader, make_loader
@@ -26,11 +26,13 @@ __all__ = [
     "Loader",
     "Vocabulary",
     "collate",
+    "for_synthesis",
     "make_loader",
 ]
 _HOME = {
     "Batch": "batch",
     "collate": "batch",
+    "for_synthesis": "batch",
     "Dataset": "examples",
     "Example": "examples",
     "Index": "index",

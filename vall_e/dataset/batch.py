@@ -11,11 +11,13 @@ import numpy as np
 
 from vall_e.dataset.vocab import PAD
 from vall_e.types import UsageError
+from vall_e.units import units_of
 
 if TYPE_CHECKING:
     import torch
 
     from vall_e.dataset.examples import Example
+    from vall_e.dataset.vocab import Vocabulary
 
 TASK_TTS = 0
 CODE_PAD = 0  # a valid code, so that an embedding needs no row for it; the lengths tell what is padding
@@ -33,8 +35,13 @@ class View(NamedTuple):
 class Batch:
     """B examples, padded on the right to the longest: int64 tensors, text with <pad> = 0, codes with 0.
 
-    text [B,S] with <bos> and <eos>; prompt [B,K,P] (P may be 0); target [B,K,T]; their lengths [B]; languages [B] (ids
-    of the vocabulary); tasks [B] (0 = text to speech); ids of the targets. Codes lie in 0..codebook_size-1.
+    text [B,S] with <bos> and <eos>; prompt [B,K,P] (P may be 0); target [B,K,T]; prompt_text [B,S'], what the prompt
+    speaks, where that is known; their lengths [B]; languages [B] (ids of the vocabulary); speakers [B] (of the
+    dataset); tasks [B] (0 = text to speech); ids of the targets. Codes lie in 0..codebook_size-1.
+
+    The tokens that take time are the text's units: units [B,U] are their places in `text`, unit_optional [B,U] those
+    that may be left out (pauses), unit_lengths [B] their number. frame_units [B,T] is the unit of each frame of the
+    target, -1 beyond its length, and everywhere where the dataset has no durations.
     """
 
     ids: tuple[str, ...]
@@ -44,9 +51,25 @@ class Batch:
     text_lengths: torch.Tensor
     prompt_lengths: torch.Tensor
     target_lengths: torch.Tensor
+    prompt_text: torch.Tensor
+    prompt_text_lengths: torch.Tensor
+    units: torch.Tensor
+    unit_optional: torch.Tensor
+    unit_lengths: torch.Tensor
+    frame_units: torch.Tensor
     languages: torch.Tensor
+    speakers: torch.Tensor
     tasks: torch.Tensor
     codebook_size: int
+
+    @property
+    def num_levels(self) -> int:
+        return self.target.shape[1]
+
+    @property
+    def is_aligned(self) -> bool:
+        """Whether the units of all frames are known."""
+        return self.frame_units.shape[1] > 0 and bool((self.frame_units[:, 0] >= 0).all())
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -114,6 +137,10 @@ def collate(examples: Sequence[Example], *, codebook_size: int) -> Batch:
     text, text_lengths = padded([example.text for example in examples], PAD)
     prompt, prompt_lengths = padded([example.prompt for example in examples], CODE_PAD)
     target, target_lengths = padded([example.target for example in examples], CODE_PAD)
+    prompt_text, prompt_text_lengths = padded([example.prompt_text for example in examples], PAD)
+    units, unit_lengths = padded([example.units.places for example in examples], 0)
+    unit_optional, _ = padded([example.units.optional for example in examples], 0)
+    frame_units, _ = padded([_frame_units(example) for example in examples], -1)
     return Batch(
         ids=tuple(example.id for example in examples),
         text=text,
@@ -122,7 +149,62 @@ def collate(examples: Sequence[Example], *, codebook_size: int) -> Batch:
         text_lengths=text_lengths,
         prompt_lengths=prompt_lengths,
         target_lengths=target_lengths,
+        prompt_text=prompt_text,
+        prompt_text_lengths=prompt_text_lengths,
+        units=units,
+        unit_optional=unit_optional.bool(),
+        unit_lengths=unit_lengths,
+        frame_units=frame_units,
         languages=torch.tensor([example.language for example in examples]),
+        speakers=torch.tensor([example.speaker_id for example in examples]),
         tasks=torch.full((len(examples),), TASK_TTS),
         codebook_size=codebook_size,
     )
+
+
+def _frame_units(example: Example) -> np.ndarray:
+    """int64 [T]: the unit of each frame; -1 where that is not known."""
+    if not len(example.durations):
+        return np.full(example.target.shape[1], -1)
+    return np.repeat(np.arange(len(example.units.places)), example.durations[example.units.places])
+
+
+def for_synthesis(
+    texts: Sequence[np.ndarray],
+    prompts: Sequence[np.ndarray],
+    languages: Sequence[int],
+    vocabulary: Vocabulary,
+    *,
+    codebook_size: int,
+    prompt_texts: Sequence[np.ndarray] | None = None,
+) -> Batch:
+    """A batch without targets, for a model that is to speak.
+
+    Args:
+        texts: int32 [S] each, with <bos> and <eos>.
+        prompts: uint16 [K,P] each; P may be 0.
+        languages: ids of the vocabulary.
+        vocabulary: of the tokens.
+        codebook_size: of the codec.
+        prompt_texts: int32 each, what the prompts speak, without <bos> and <eos>; none where it is not known.
+    """
+    from vall_e.dataset.examples import Example
+
+    nothing = np.zeros(0, np.int32)
+    examples = [
+        Example(
+            id=str(number),
+            text=text,
+            prompt=prompt,
+            target=prompt[:, :0],
+            language=language,
+            speaker="",
+            prompt_id=None,
+            prompt_text=nothing if prompt_texts is None else prompt_texts[number],
+            durations=nothing,
+            units=units_of(vocabulary.kinds[text]),
+            speaker_id=0,
+        )
+        for number, (text, prompt, language) in enumerate(zip(texts, prompts, languages, strict=True))
+    ]
+    return collate(examples, codebook_size=codebook_size)

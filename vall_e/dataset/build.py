@@ -220,6 +220,7 @@ def _content(source: Source, options: BuildOptions, limits: scores.Limits) -> di
         "utterances": scan.content_hash(source.utterances),
         "similar": scan.content_hash(source.similar),
         **({"scores": scan.content_hash(later)} if later.exists() else {}),
+        **({"durations": scan.content_hash(source.durations)} if source.durations else {}),
         "codec": storage.to_row(source.spec),
         "validation_fraction": options.validation_fraction,
         "layout": {"batch_rows": options.batch_utterances, "file_batches": options.file_batches},
@@ -265,6 +266,7 @@ def _write(
     writer.finish(table.ids, len(catalogue.speakers))
     vocabulary.save(folder / files.VOCAB_JSON, folder)
     built = built_json(writer, source.spec, vocabulary, catalogue.speakers, content, made=source.made)
+    built["process"] = source.process
     for name in built["files"]:
         _sync(folder / name)
     storage.write_json(folder / files.BUILT_JSON, built, folder)

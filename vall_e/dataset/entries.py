@@ -10,7 +10,7 @@ import numpy as np
 
 from vall_e import layout, storage
 from vall_e.dataset import files, scan
-from vall_e.types import CodecSpec, ContractError, UsageError, Utterance, safe_path
+from vall_e.types import CodecSpec, ContractError, Durations, UsageError, Utterance, safe_path
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,19 @@ class Source:
     @property
     def utterances(self) -> Path:
         return self.folder / layout.UTTERANCES
+
+    @property
+    def process(self) -> dict[str, Any]:
+        """The options that texts became phonemes with, and sound codes: a model needs them to speak."""
+        head = storage.read_json(self.folder / layout.DATASET_JSON) or {}
+        return {name: value for name, value in (head.get("config") or {}).items() if name != "input_audio"}
+
+    @property
+    def durations(self) -> Path | None:
+        """The durations of these utterances; None where there are none, or only those of an earlier dataset."""
+        path = self.folder / layout.DURATIONS
+        made = (storage.read_json(self.folder / layout.DURATIONS_JSON) or {}).get("made")
+        return path if path.is_file() and made == self.made else None
 
     @property
     def similar(self) -> Path:
@@ -49,7 +62,7 @@ class Source:
 
 def _stamps(folder: Path) -> tuple[Any, ...]:
     stamps: list[Any] = []
-    for name in (layout.UTTERANCES, layout.SIMILAR, layout.DATASET_JSON):
+    for name in (layout.UTTERANCES, layout.SIMILAR, layout.DURATIONS, layout.DATASET_JSON):
         try:
             stat = (folder / name).stat()
             stamps.append((name, stat.st_ino, stat.st_size, stat.st_mtime_ns))
@@ -65,6 +78,7 @@ class EntryReader:
         self.source = source
         self.catalogue = catalogue
         self.similar_offsets = similar_offsets
+        self._durations = None if source.durations is None else storage.RowIndex(source.durations, "id")
         self._speakers = {name: number for number, name in enumerate(catalogue.speakers)}
 
     def __enter__(self) -> EntryReader:
@@ -120,6 +134,7 @@ class EntryReader:
         if utterance.id != name:
             raise ContractError(f"{name}: its row in {self.source.utterances} changed while it was read")
         vocabulary = self.catalogue.vocabulary
+        tokens = vocabulary.encode(utterance.phonemes, name)
         return files.Entry(
             id=name,
             recording_id=utterance.recording_id,
@@ -129,10 +144,22 @@ class EntryReader:
             start_samples=utterance.start_samples,
             num_samples=utterance.num_samples,
             codes=read_codes(self.source.folder, utterance, self.source.spec),
-            tokens=vocabulary.encode(utterance.phonemes, name),
+            tokens=tokens,
+            durations=self._durations_of(utterance, len(tokens)),
             similar=similar.astype(np.int32),
             scores=np.array(scores, np.float32),
         )
+
+
+    def _durations_of(self, utterance: Utterance, num_tokens: int) -> np.ndarray:
+        place = None if self._durations is None else self._durations.get(utterance.id)
+        frames = None if place is None else place.read(Durations).durations_frames
+        found = np.array(frames or (), np.int32)
+        if len(found) and (len(found) != num_tokens or found.sum() != utterance.num_frames or found.min() < 0):
+            promised = f"{num_tokens} tokens and {utterance.num_frames} frames"
+            where = f"{utterance.id}: its durations in {layout.DURATIONS} are not of {promised}"
+            raise ContractError(f"{where}; run {layout.MADE_BY[layout.DURATIONS]} --overwrite")
+        return found
 
 
 def read_codes(folder: Path, utterance: Utterance, spec: CodecSpec) -> np.ndarray:

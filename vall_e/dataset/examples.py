@@ -10,8 +10,9 @@ import numpy as np
 
 from vall_e.dataset import files
 from vall_e.dataset.index import Index
-from vall_e.dataset.prompts import PromptChooser, crop
+from vall_e.dataset.prompts import PromptChooser, crop, text_of
 from vall_e.types import UsageError
+from vall_e.units import Units, units_of
 
 PROMPT_S = 3
 
@@ -21,7 +22,10 @@ class Example:
     """A target and its prompt. Arrays are read-only views of the mapped files.
 
     text: int32 [S] with <bos> and <eos>; prompt: uint16 [K,P], P = 0 without a prompt; target: uint16 [K,T];
-    language: id in the vocabulary; prompt_id: the utterance that the prompt is cut from, None without one.
+    language: id in the vocabulary; prompt_id: the utterance that the prompt is cut from, None without one; prompt_text:
+    int32, the tokens that the prompt speaks, without <bos> and <eos>, none where they are not known; durations: int32
+    [S], frames of each token, [0] where they are not known; units: the tokens that take time; speaker_id: number of
+    the speaker in the dataset.
     """
 
     id: str
@@ -31,6 +35,10 @@ class Example:
     language: int
     speaker: str
     prompt_id: str | None
+    prompt_text: np.ndarray
+    durations: np.ndarray
+    units: Units
+    speaker_id: int
 
 
 class Dataset:
@@ -121,13 +129,24 @@ class Dataset:
         words = [self.seed, epoch, int(index.id_hash[row])]
         rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(words)))
         source = self._prompts.choose(row, rng) if self.prompt_frames else None
-        target = index.codes(row)
+        target, text = index.codes(row), index.tokens(row)
+        prompt, prompt_text = target[:, :0], text[:0]
+        if source is not None:
+            codes = index.codes(source)
+            start, end = crop(codes.shape[1], self.prompt_frames, rng)
+            prompt = codes[:, start:end]
+            if end == codes.shape[1] or len(index.durations(source)):
+                prompt_text = text_of(index.tokens(source), index.durations(source), start, end)
         return Example(
             id=index.id(row),
-            text=index.tokens(row),
-            prompt=target[:, :0] if source is None else crop(index.codes(source), self.prompt_frames, rng),
+            text=text,
+            prompt=prompt,
             target=target,
             language=int(index.language[row]),
             speaker=index.speakers[index.speaker[row]],
             prompt_id=None if source is None else index.id(source),
+            prompt_text=prompt_text,
+            durations=index.durations(row),
+            units=units_of(index.vocabulary.kinds[text]),
+            speaker_id=int(index.speaker[row]),
         )

@@ -4,7 +4,7 @@
     vocab.json            see `vocab`
     index.arrow           one record batch: a row per utterance, in order of id
     speakers.arrow        one record batch: the utterances of each speaker, those for training first
-    rows-00000.arrow …    codes, tokens and similar utterances; `batch_rows` rows in a record batch
+    rows-00000.arrow …    codes, tokens, their durations and similar utterances; `batch_rows` rows in a record batch
 
 Row r lies in record batch r // batch_rows, and so on: there is no table to search. Each Arrow file carries the
 fingerprint of its build, so that files of two builds are never mixed.
@@ -22,7 +22,7 @@ import numpy as np
 from vall_e.dataset.scan import ID_SALT, SPLIT_SALT, hash_id
 from vall_e.types import ContractError, UsageError
 
-BUILT_VERSION = 2
+BUILT_VERSION = 3
 BUILT_JSON, VOCAB_JSON = "built.json", "vocab.json"
 INDEX_FILE, SPEAKERS_FILE = "index.arrow", "speakers.arrow"
 TRAIN, VALIDATION = 0, 1
@@ -40,7 +40,13 @@ INDEX_COLUMNS = {
     "language": np.int32,
     "split": np.int8,
 }
-ROW_COLUMNS = {"codes": np.uint16, "tokens": np.int32, "similar": np.int32, "scores": np.float32}
+ROW_COLUMNS = {
+    "codes": np.uint16,
+    "tokens": np.int32,
+    "durations": np.int32,
+    "similar": np.int32,
+    "scores": np.float32,
+}
 
 
 def rows_file(number: int) -> str:
@@ -60,6 +66,7 @@ class Entry:
     num_samples: int
     codes: np.ndarray  # uint16 [K,T]
     tokens: np.ndarray  # int32 [S]
+    durations: np.ndarray  # int32 [S], frames of each token; [0] where nobody knows
     similar: np.ndarray  # int32 [N]
     scores: np.ndarray  # float32 [N]
 

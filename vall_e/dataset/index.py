@@ -94,6 +94,10 @@ class Index:
         """int32 [S] with <bos> and <eos>, a read-only view of the file."""
         return self._lists(row, "tokens")
 
+    def durations(self, row: int) -> np.ndarray:
+        """int32 [S], the frames of each token, a read-only view of the file; [0] where nobody knows them."""
+        return self._lists(row, "durations")
+
     def similar(self, row: int) -> tuple[np.ndarray, np.ndarray]:
         """(rows int32 [N], scores float32 [N]), best first."""
         return self._lists(row, "similar"), self._lists(row, "scores")

@@ -78,8 +78,25 @@ class PromptChooser:
         return alike
 
 
-def crop(codes: np.ndarray, max_frames: int, rng: np.random.Generator) -> np.ndarray:
-    """[K,P] with P = min(T, max_frames), from a random place of `codes` [K,T]."""
-    spare = codes.shape[1] - max_frames
+def crop(num_frames: int, max_frames: int, rng: np.random.Generator) -> tuple[int, int]:
+    """(first, last + 1) of min(num_frames, max_frames) frames, from a random place."""
+    spare = num_frames - max_frames
     start = int(rng.integers(spare + 1)) if spare > 0 else 0
-    return codes[:, start : start + max_frames]
+    return start, start + min(num_frames, max_frames)
+
+
+def text_of(tokens: np.ndarray, durations: np.ndarray, start: int, end: int) -> np.ndarray:
+    """int32: the tokens that frames start…end-1 of an utterance speak, with the marks between them; <bos> and <eos>
+    stay outside.
+
+    Args:
+        tokens: int32 [S] of the utterance, with <bos> and <eos>.
+        durations: int32 [S], frames of each; [0] where nobody knows: then a part has no text, a whole utterance has.
+        start, end: the part.
+    """
+    if not len(durations):
+        return tokens[1:-1] if start == 0 else tokens[:0]
+    ends = np.cumsum(durations)
+    inside = np.flatnonzero((ends > start) & (ends - durations < end) & (durations > 0))
+    inside = inside[(inside > 0) & (inside < len(tokens) - 1)]
+    return tokens[inside[0] : inside[-1] + 1] if len(inside) else tokens[:0]

@@ -13,6 +13,7 @@ import numpy as np
 
 from vall_e import storage
 from vall_e.types import ContractError, UsageError
+from vall_e.units import MARK, PAUSE, kind_of
 
 VOCAB_VERSION = 1
 SPECIALS = ("<pad>", "<bos>", "<eos>")
@@ -46,6 +47,11 @@ class Vocabulary:
     @functools.cached_property
     def token_of(self) -> dict[str, int]:
         return {phone: number for number, phone in enumerate(self.phones, start=len(SPECIALS))}
+
+    @functools.cached_property
+    def kinds(self) -> np.ndarray:
+        """int64 [V]: whether each token is a phone, a mark or a pause (see `vall_e.units`); <bos>, <eos> are pauses."""
+        return np.array([MARK, PAUSE, PAUSE, *map(kind_of, self.phones)], np.int64)
 
     @functools.cached_property
     def language_ids(self) -> dict[str, int]:

@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import functools
 import hashlib
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -29,19 +28,19 @@ import numpy as np
 
 from vall_e import audio, config, layout, progress, scores, stage, storage
 from vall_e.emb.asr.align_pocketsphinx import PocketSphinxAligner
+from vall_e.emb.asr.listen import RATE_HZ, Listener
 from vall_e.emb.asr.pocketsphinx import to_int16
-from vall_e.emb.asr.registry import RECOGNISERS, RecogniserOptions
+from vall_e.emb.asr.registry import RECOGNISERS
 from vall_e.emb.codecs.base import decode
 from vall_e.emb.codecs.registry import CodecOptions, load_codec
 from vall_e.emb.text.written import characters, edit_path
 from vall_e.executor import EXECUTORS, make_executor
-from vall_e.types import NoTranscript, UsageError, Utterance, safe_path
+from vall_e.types import UsageError, Utterance, safe_path
 
 STAGE = "verify"
 NAMES = ("cer", "cer_margin", "edge_errors", "align_score", "align_edge", "edge_speech_s", "align_margin")
 NEIGHBOURS = 3  # texts of other utterances of the same language that each is compared with
 EDGE_CHARACTERS = 5
-RATE_HZ = 16_000
 ENGLISH = "en"
 
 
@@ -145,16 +144,13 @@ class Worker:
         self.codec = load_codec(CodecOptions(weights=options.weights, device=options.device, **known))
         if storage.to_row(self.codec.spec) != head.get("codec"):
             raise UsageError(f"{dataset}: made with other weights of its codec; give them with --weights")
-        recogniser = RecogniserOptions(
-            backend=(options.backend,), model_name=options.model_name, align_model="off", device=options.device
-        )
-        self.recogniser = RECOGNISERS.load(options.backend)(recogniser)
+        self.listener = Listener(options.backend, model_name=options.model_name, device=options.device)
         self.aligner = PocketSphinxAligner(lambda word, language: word)
 
     def __call__(self, bunch: stage.Bunch) -> list[stage.Outcome]:
         """Short utterances of a bunch share the recogniser's batches."""
         sounds = [self._decoded(item.row) for item in bunch.items]
-        heard = self._recognise(sounds, [item.row for item in bunch.items])
+        heard = self.listener.texts(sounds, [item.row.language for item in bunch.items])
         outcomes = []
         for item, samples, text in zip(bunch.items, sounds, heard, strict=True):
             found = self._by_recogniser(samples, text, item)
@@ -177,29 +173,13 @@ class Worker:
         others = [edit_path(other, heard)[0] / max(len(other), 1) for other in map(characters, item.others)]
         edges = [place for place in range(len(own)) if min(place, len(own) - 1 - place) < EDGE_CHARACTERS]
         found: dict[str, float | None] = {}
-        if hasattr(self.recogniser, "probability_of"):
-            found["heard_language"] = self.recogniser.probability_of(item.row.language, samples)
+        if hasattr(self.listener.recogniser, "probability_of"):
+            found["heard_language"] = self.listener.recogniser.probability_of(item.row.language, samples)
         return found | {
             "cer": round(error_rate, 4),
             "cer_margin": round(min(others) - error_rate, 4) if others else None,
             "edge_errors": round(sum(place in wrong for place in edges) / max(len(edges), 1), 4),
         }
-
-    def _recognise(self, sounds: Sequence[np.ndarray], rows: Sequence[Utterance]) -> list[str]:
-        """What is recognised in each sound; nothing where no word is."""
-        texts = [""] * len(rows)
-        with tempfile.TemporaryDirectory() as folder:
-            sources = []
-            for number, (samples, row) in enumerate(zip(sounds, rows, strict=True)):
-                path = Path(folder) / f"{number}.wav"
-                audio.write(path, samples, RATE_HZ)
-                sources.append(audio.Source(audio.probe(path, row.id), path))
-            for language in dict.fromkeys(row.language for row in rows):
-                numbers = [number for number, row in enumerate(rows) if row.language == language]
-                results = self.recogniser.transcribe([sources[number] for number in numbers], language)
-                for number, result in zip(numbers, results, strict=True):
-                    texts[number] = "" if isinstance(result, NoTranscript) else result.text
-        return texts
 
     def _by_alignment(self, samples: np.ndarray, item: Item) -> dict[str, float | None]:
         whole = to_int16(samples)

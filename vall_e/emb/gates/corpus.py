@@ -21,7 +21,7 @@ CORPUS_GATES = Registry(
 # which end of a score that is no gate's is the worst: those from here, and those that `verify` gives
 BAD = {
     **{"rate_z": "both", "duplicate": "high", "cer": "high", "edge_errors": "high", "edge_speech_s": "high"},
-    **{"cer_margin": "low", "align_score": "low", "align_edge": "low", "align_margin": "low"},
+    **{"text_fit": "low", "cer_margin": "low", "align_score": "low", "align_edge": "low", "align_margin": "low"},
 }
 LEAST_OF_LANGUAGE = 30  # utterances: fewer tell nothing of what is usual
 TO_SIGMA = 1.4826  # times the median absolute deviation is the standard deviation of a normal distribution
