@@ -130,14 +130,249 @@ def make_corpus(folder: Path, hours: float, seed: int) -> Path:
     return voices
 
 
+# --- training ---------------------------------------------------------------------------------------------------------
+
+
+def prepare(folder: Path, voices: Path) -> Path:
+    """The corpus through the package's own chain → the built dataset."""
+    from vall_e import cli
+
+    work = folder / "work"
+    status = cli.main(["prepare", str(voices), str(work), "--config", "offline", "--workers", "0"])
+    if status:
+        raise SystemExit(status)
+    return work / "dataset" / "built"
+
+
+def train_model(folder: Path, built: Path, minutes: float) -> Path:
+    """Trains as `configs/train-tiny.yaml` says → RUN; an interrupted run goes on."""
+    from vall_e import config, train
+
+    options = config.from_mapping(train.TrainOptions, config.load_file(Path("train-tiny"))["train"], "train-tiny")
+    run = folder / "run"
+    train.train(built, run, dataclasses.replace(options, minutes=minutes, device="cpu"))
+    return run
+
+
+def ship(run: Path, target: Path) -> None:
+    """Writes the trained model with weights of 16 bits, as it ships."""
+    from vall_e import trained
+
+    model = trained.load(run)
+    target.mkdir(parents=True, exist_ok=True)
+    trained.save_weights(target / trained.WEIGHTS, model.ar, model.nar, half=True)
+    model.description.write(target)
+    (target / ".tmp").rmdir()
+    print(f"{target}: {(target / trained.WEIGHTS).stat().st_size / 1e6:.1f} MB")
+
+
+# --- what it is worth -------------------------------------------------------------------------------------------------
+
+HELD_OUT_SEED = 1_000_003  # of texts, which the corpus never had
+NUM_DIGITS, NUM_DATES, NUM_SENTENCES, NUM_VOICES = 40, 40, 40, 40
+# from the IEEE's recommended practice for speech quality measurements (1969), known as the Harvard sentences
+HARVARD = (
+    "the birch canoe slid on the smooth planks",
+    "glue the sheet to the dark blue background",
+    "it's easy to tell the depth of a well",
+    "these days a chicken leg is a rare dish",
+    "rice is often served in round bowls",
+    "the juice of lemons makes fine punch",
+    "the box was thrown beside the parked truck",
+    "the hogs were fed chopped corn and garbage",
+    "four hours of steady work faced us",
+    "a large size in stockings is hard to sell",
+    "the boy was there when the sun rose",
+    "a rod is used to catch pink salmon",
+    "the source of the huge river is the clear spring",
+    "kick the ball straight and follow through",
+    "help the woman get back to her feet",
+    "a pot of tea helps to pass the evening",
+    "smoky fires lack flame and heat",
+    "the soft cushion broke the man's fall",
+    "the salt breeze came across from the sea",
+    "the girl at the booth sold fifty bonds",
+)
+
+
+class Ear:
+    """Pocketsphinx, with a grammar where one is given."""
+
+    def __init__(self, rules: str | None = None) -> None:
+        import pocketsphinx
+
+        self.decoder = pocketsphinx.Decoder(samprate=16_000, loglevel="FATAL")
+        if rules is not None:
+            self.decoder.add_jsgf_string("closed", f"#JSGF V1.0; grammar closed; {rules}")
+            self.decoder.activate_search("closed")
+
+    def hear(self, audio: np.ndarray, rate_hz: int) -> list[str]:
+        """The words in float32 [n]."""
+        samples = np.clip(soxr.resample(audio, rate_hz, 16_000) * 32767, -32768, 32767).astype(np.int16)
+        self.decoder.reinit_feat()
+        self.decoder.start_utt()
+        self.decoder.process_raw(np.pad(samples, 4000).tobytes(), full_utt=True)
+        self.decoder.end_utt()
+        found = self.decoder.hyp()
+        return found.hypstr.split() if found else []
+
+
+def one_of(words: tuple[str, ...]) -> str:
+    return " | ".join(words)
+
+
+DIGIT_RULES = f"public <digits> = ( {one_of(DIGITS)} )+ ;"
+DATE_RULES = (
+    f"<month> = {one_of(MONTHS)} ; <day> = {one_of(DAYS)} ; <year> = {one_of(YEARS)} ; "
+    "public <date> = <month> <day> [ <year> ] | the <day> of <month> ;"
+)
+
+
+@dataclasses.dataclass
+class Score:
+    """Word errors of texts said by one way of speaking."""
+
+    errors: int = 0
+    words: int = 0
+    right: int = 0
+    texts: int = 0
+
+    def add(self, text: str, heard: list[str]) -> None:
+        from vall_e.emb.text.written import edit_path
+
+        own = [word.strip(".,") for word in text.lower().split()]
+        distance, _ = edit_path(own, heard)
+        self.errors, self.words = self.errors + distance, self.words + len(own)
+        self.right, self.texts = self.right + (own == heard), self.texts + 1
+
+    @property
+    def rate(self) -> float:
+        return self.errors / max(1, self.words)
+
+
+class Judge:
+    """Says texts by the model, by its level 0 with the NAR above it, by the codec alone, and by flite itself."""
+
+    WAYS = ("flite", "codec", "true level 0", "model")
+
+    def __init__(self, model: str, options: dict[str, float]) -> None:
+        from vall_e.synthesize import Synthesizer
+
+        self.speaker = Synthesizer.load(model, **options)
+        self.prompts: dict[str, np.ndarray] = {}
+        self.lengths: list[float] = []
+        self.stopped: list[bool] = []
+        self.spent_s = self.spoken_s = 0.0
+
+    def prompt(self, speaker: Speaker) -> np.ndarray:
+        """Codes of a sentence that the corpus did not have."""
+        from vall_e.emb.codecs.base import encode
+
+        if speaker.name not in self.prompts:
+            longest_s = float(self.speaker.model.description.trained["prompt_s"])
+            audio = say("Two narrow roads went around the quiet harbour.", speaker)[: round(longest_s * RATE_HZ)]
+            self.prompts[speaker.name] = encode(self.speaker.model.codec, audio, RATE_HZ)
+        return self.prompts[speaker.name]
+
+    def model_says(self, text: str, speaker: Speaker) -> np.ndarray:
+        started = time.perf_counter()
+        spoken = self.speaker.speak(text, language="en", prompt=self.prompt(speaker))
+        self.spent_s += time.perf_counter() - started
+        self.spoken_s += len(spoken.audio) / RATE_HZ
+        self.stopped.append(spoken.stopped)
+        return spoken.audio
+
+    def all_ways(self, text: str, speaker: Speaker) -> dict[str, np.ndarray]:
+        from vall_e.emb.codecs.base import encode
+
+        original = say(text, speaker)
+        codec = self.speaker.model.codec
+        codes = encode(codec, original, RATE_HZ)
+        found = {"flite": original, "codec": codec.decode([codes])[0], "model": self.model_says(text, speaker)}
+        self.lengths.append(len(found["model"]) / len(original))
+        return found
+
+
+def evaluate(model: str, options: dict[str, float]) -> dict[str, float]:
+    """Prints and returns what docs/tiny_lm.md says."""
+    judge, texts = Judge(model, options), Texts(HELD_OUT_SEED)
+    natural = [speaker for speaker in SPEAKERS if speaker.size == 1]
+    sentences = [texts.sentence() for _ in range(NUM_SENTENCES)]
+    plain = [" ".join(word.strip(".,") for word in sentence.split()) for sentence in sentences]
+    kinds: dict[str, tuple[str | None, list[str]]] = {
+        "digits": (DIGIT_RULES, [texts.digits() for _ in range(NUM_DIGITS)]),
+        "dates": (DATE_RULES, [texts.date() for _ in range(NUM_DATES)]),
+        "sentence of 40": (f"public <sentence> = {' | '.join(plain)} ;", sentences),
+        "open vocabulary": (None, sentences),
+        "Harvard": (None, list(HARVARD)),
+    }
+    print(f"{'':18}" + "".join(f"{way:>10}" for way in ("flite", "codec", "model")))
+    found: dict[str, float] = {}
+    said: dict[tuple[str, str], dict[str, np.ndarray]] = {}
+    for kind, (rules, lines) in kinds.items():
+        ear = Ear(rules)
+        scores = {way: Score() for way in ("flite", "codec", "model")}
+        for number, text in enumerate(lines):
+            speaker = natural[number % len(natural)]
+            key = (text, speaker.name)
+            if key not in said:
+                said[key] = judge.all_ways(text, speaker)
+            for way, score in scores.items():
+                score.add(text, ear.hear(said[key][way], RATE_HZ))
+        value = {way: score.right / score.texts if "of 40" in kind else score.rate for way, score in scores.items()}
+        found |= {f"{kind}: {way}": rate for way, rate in value.items()}
+        print(f"{kind:18}" + "".join(f"{rate:10.3f}" for rate in value.values()), flush=True)
+    found["voice"] = voices_right(judge, natural)
+    found |= {"stopped": float(np.mean(judge.stopped)), "real time": judge.spent_s / judge.spoken_s}
+    found |= {"shortest": float(np.min(judge.lengths)), "longest": float(np.max(judge.lengths))}
+    found["length within 25 %"] = float(np.mean(np.abs(np.array(judge.lengths) - 1) <= 0.25))
+    for name in ("voice", "stopped", "real time", "shortest", "longest", "length within 25 %"):
+        print(f"{name:18}{found[name]:10.3f}")
+    return found
+
+
+def voices_right(judge: Judge, natural: list[Speaker]) -> float:
+    """The share of syntheses whose voice is nearest to that of their prompt, of four."""
+    from vall_e.emb import voice
+
+    def embedding(audio: np.ndarray) -> np.ndarray:
+        return voice.embed([soxr.resample(audio, RATE_HZ, voice.RATE_HZ)])[0]
+
+    lines = [f"Sentence number {word} of this test is short." for word in ("two", "five", "six", "nine")]
+    centres = np.stack([np.mean([embedding(say(line, each)) for line in lines], axis=0) for each in natural])
+    right = 0
+    for number in range(NUM_VOICES):
+        own = number % len(natural)
+        heard = embedding(judge.model_says(HARVARD[number % len(HARVARD)], natural[own]))
+        right += int(np.argmax(centres @ heard / np.linalg.norm(centres, axis=1))) == own
+    return right / NUM_VOICES
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("what", choices=["corpus"])
-    parser.add_argument("--cache", type=Path, required=True, help="folder for the corpus and the run")
-    parser.add_argument("--hours", type=float, default=1.9)
+    parser.add_argument("what", choices=["corpus", "train", "ship", "evaluate"])
+    parser.add_argument("--cache", type=Path, help="folder for the corpus and the run")
+    parser.add_argument("--hours", type=float, default=1.9, help="of speech")
+    parser.add_argument("--minutes", type=float, default=60.0, help="of training")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--model", default="tiny", help="what is evaluated: RUN, or tiny")
+    parser.add_argument("--temperature", type=float, default=None)
+    parser.add_argument("--top-p", type=float, default=None)
     args = parser.parse_args()
-    make_corpus(args.cache, args.hours, args.seed)
+    if args.what == "evaluate":
+        given = {"temperature": args.temperature, "top_p": args.top_p}
+        evaluate(args.model, {name: value for name, value in given.items() if value is not None})
+        return
+    if args.cache is None:
+        parser.error(f"{args.what} needs --cache")
+    if args.what == "ship":
+        from vall_e import trained
+
+        ship(args.cache / "run", trained.EMBEDDED)
+        return
+    voices = make_corpus(args.cache, args.hours, args.seed)
+    if args.what == "train":
+        train_model(args.cache, prepare(args.cache, voices), args.minutes)
 
 
 if __name__ == "__main__":

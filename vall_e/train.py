@@ -110,6 +110,13 @@ class Ranks:
             dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
         return cls(int(os.environ.get("RANK", "0")), count)
 
+    def end(self) -> None:
+        """Leaves the others."""
+        import torch.distributed as dist
+
+        if self.count > 1:
+            dist.destroy_process_group()
+
     def add(self, values: Sequence[torch.Tensor]) -> None:
         """Each value summed over all ranks, in place."""
         import torch.distributed as dist
@@ -609,7 +616,9 @@ def train(dataset: Path, output: Path, options: TrainOptions) -> None:
     Raises:
         UsageError: no dataset, no split to validate with, no durations, or a checkpoint of other options.
     """
-    Trainer(dataset, output, options).run()
+    trainer = Trainer(dataset, output, options)
+    trainer.run()
+    trainer.ranks.end()
 
 
 def main(argv: Sequence[str] | None = None, *, prog: str = "python -m vall_e.train") -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from vall_e.emb.durations import DurationsOptions, durations, main
 from vall_e.scores import Scores
 from vall_e.types import ContractError, Durations, UsageError
 
-SERIAL = {"executor": "serial"}
+SERIAL: dict[str, Any] = {"executor": "serial"}
 
 
 def best_by_trying_all(model: hmm.Model, codes: np.ndarray, text: hmm.Spelling) -> float:

@@ -90,8 +90,6 @@ class Sampler:
         return code
 
     def choose(self, scores: Tensor) -> int:
-        """One of a few things, from scores [N], with their own probabilities; the best one at temperature 0."""
+        """One of a few things, by their own probabilities from scores [N]: the best one would stay for ever."""
         share = scores.double().cpu().softmax(dim=0)
-        if self.sampling.temperature == 0:
-            return int(share.argmax())
         return int(torch.multinomial(share, 1, generator=self._generator))

@@ -1,0 +1,337 @@
+"""The networks against their definitions: what they may see, what a cache changes, and that they learn by heart."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import spoken_dataset
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vall_e.dataset import Batch, Dataset, collate, for_synthesis
+from vall_e.dataset.build import BuildOptions, build
+from vall_e.emb.durations import DurationsOptions, durations
+from vall_e.models.ar import AR, MOST_ELAPSED, ARConfig, elapsed_of, steps_of
+from vall_e.models.nar import NAR, NARConfig
+from vall_e.models.sampling import Sampler, Sampling, probabilities
+from vall_e.models.transformer import Cache, Transformer, TransformerConfig, joined, last_of
+
+SMALL = TransformerConfig(width=32, num_layers=2, num_heads=2, inner_width=64)
+FORMS = ("monotone", "none")
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("spoken")
+    spoken_dataset.make(folder, count=30)
+    durations(folder, DurationsOptions(executor="serial"))
+    return build(folder, folder / "built", BuildOptions()).output
+
+
+@pytest.fixture(scope="module")
+def batch(built: Path) -> Batch:
+    dataset = Dataset(built, prompt_frames=20)
+    return collate([dataset[place] for place in range(4)], codebook_size=1024)
+
+
+def make_ar(built: Path, alignment: str, seed: int = 0) -> AR:
+    torch.manual_seed(seed)
+    vocabulary = Dataset(built).index.vocabulary
+    shape = ARConfig(len(vocabulary), len(vocabulary.languages), 1024, alignment, SMALL, SMALL)
+    return AR(shape).eval()
+
+
+def make_nar(built: Path, alignment: str, target: str) -> NAR:
+    torch.manual_seed(0)
+    vocabulary = Dataset(built).index.vocabulary
+    sizes = (len(vocabulary), len(vocabulary.languages), 1024, 8, 16)
+    shape = NARConfig(*sizes, alignment=alignment, target=target, trunk=SMALL, text=SMALL)
+    return NAR(shape, torch.randn(8, 1024, 16)).eval()
+
+
+# The trunk
+
+
+def test_a_causal_trunk_sees_nothing_of_what_comes() -> None:
+    """By gradients: the output at a place depends on itself and on what is before it, and on all of that."""
+    torch.manual_seed(0)
+    trunk = Transformer(SMALL)
+    x = torch.randn(1, 6, 32, requires_grad=True)
+    for place in range(6):
+        (gradient,) = torch.autograd.grad(trunk(x, causal=True)[0, place].sum(), x)
+        assert [bool(found) for found in gradient[0].abs().sum(dim=1) > 0] == [n <= place for n in range(6)]
+
+
+def test_padding_changes_nothing() -> None:
+    torch.manual_seed(0)
+    trunk = Transformer(SMALL)
+    x = torch.randn(2, 7, 32)
+    lengths = torch.tensor([7, 4])
+    together = trunk(x, lengths=lengths)
+    torch.testing.assert_close(together[1, :4], trunk(x[1:, :4])[0])
+    x[1, 4:] = 1e3
+    torch.testing.assert_close(trunk(x, lengths=lengths)[1, :4], together[1, :4])
+
+
+@settings(max_examples=20, deadline=None)
+@given(cuts=st.lists(st.integers(1, 4), min_size=1, max_size=5))
+def test_fed_piece_by_piece_a_trunk_gives_the_same(cuts: list[int]) -> None:
+    torch.manual_seed(0)
+    trunk = Transformer(SMALL)
+    x = torch.randn(2, sum(cuts), 32)
+    cache, found = Cache(), []
+    for piece in x.split(cuts, dim=1):
+        found.append(trunk(piece, causal=True, cache=cache))
+    torch.testing.assert_close(torch.cat(found, dim=1), trunk(x, causal=True), atol=1e-5, rtol=1e-5)
+    assert cache.length == sum(cuts)
+
+
+def test_a_condition_changes_the_norms() -> None:
+    torch.manual_seed(0)
+    trunk = Transformer(SMALL, conditioned=True)
+    x = torch.randn(2, 3, 32)
+    torch.testing.assert_close(trunk(x, condition=torch.randn(2, 32)), trunk(x))  # it begins without effect
+    for module in trunk.modules():
+        if isinstance(module, torch.nn.Linear) and module.out_features == 2 * module.in_features:
+            torch.nn.init.normal_(module.weight)
+    assert not torch.allclose(trunk(x, condition=torch.randn(2, 32)), trunk(x))
+
+
+@given(lengths=st.lists(st.tuples(st.integers(0, 4), st.integers(1, 5)), min_size=1, max_size=4))
+def test_parts_are_joined_without_holes(lengths: list[tuple[int, int]]) -> None:
+    count = len(lengths)
+    first = torch.arange(count * 4).reshape(count, 4) + 1
+    second = -torch.arange(count * 5).reshape(count, 5) - 1
+    a, b = (torch.tensor([pair[n] for pair in lengths]) for n in (0, 1))
+    out, total = joined([first, second], [a, b])
+    for row, (one, two) in enumerate(lengths):
+        wanted = [*first[row, :one].tolist(), *second[row, :two].tolist()]
+        assert out[row].tolist() == wanted + [0] * (out.shape[1] - len(wanted)) and total[row] == len(wanted)
+    assert torch.equal(
+        last_of(out, total, b), torch.where(torch.arange(int(b.max())) < b[:, None], second[:, : int(b.max())], 0)
+    )
+
+
+# Frames and units
+
+
+def units_by_hand(row: list[int], num_units: int) -> tuple[list[int], list[int]]:
+    """(elapsed, steps) of the units of a row's frames."""
+    elapsed, steps = [], []
+    for place, unit in enumerate(row):
+        before = next((n for n in range(place, -1, -1) if row[n] != unit), -1)
+        elapsed.append(min(place - before - 1, MOST_ELAPSED))
+        steps.append((row[place + 1] if place + 1 < len(row) else num_units) - unit)
+    return elapsed, steps
+
+
+@given(
+    durations=st.lists(st.integers(1, 70), min_size=1, max_size=6),
+    skips=st.lists(st.booleans(), min_size=6, max_size=6),
+)
+def test_elapsed_frames_and_steps(durations: list[int], skips: list[bool]) -> None:
+    units, unit = [], 0
+    for frames, skipped in zip(durations, skips, strict=False):
+        units += [unit] * frames
+        unit += 2 if skipped else 1
+    elapsed, steps = units_by_hand(units, unit)
+    row = torch.tensor([[*units, -1, -1]])
+    assert elapsed_of(row)[0, : len(units)].tolist() == elapsed
+    assert steps_of(row, torch.tensor([len(units)]), torch.tensor([unit]))[0, : len(units)].tolist() == steps
+
+
+# Both models
+
+
+@pytest.mark.parametrize("alignment", FORMS)
+def test_a_batch_is_its_items(built: Path, batch: Batch, alignment: str) -> None:
+    """The loss of a padded batch is the sum of those of its items alone."""
+    dataset = Dataset(built, prompt_frames=20)
+    alone = [collate([dataset[place]], codebook_size=1024) for place in range(4)]
+    models: list[Any] = [make_ar(built, alignment), make_nar(built, alignment, "codes")]
+    for model in models:
+        with torch.inference_mode():
+            whole, parts = model.loss(batch), [model.loss(one) for one in alone]
+        torch.testing.assert_close(whole.total, torch.stack([part.total for part in parts]).sum())
+        assert int(whole.count) == sum(int(part.count) for part in parts)
+
+
+@pytest.mark.parametrize("alignment", FORMS)
+def test_a_code_is_predicted_from_those_before_it(built: Path, batch: Batch, alignment: str) -> None:
+    """Another last code changes nothing of what is said about the ones before it; another first code does."""
+    model = make_ar(built, alignment)
+    place = int(batch.target_lengths[0]) - 1
+    one = collate([Dataset(built, prompt_frames=20)[0]], codebook_size=1024)
+
+    def changed(frame: int) -> Batch:
+        target = one.target.clone()
+        target[:, 0, frame] = (target[:, 0, frame] + 1) % 1024
+        return dataclasses.replace(one, target=target)
+
+    def cut(given: Batch, frames: int) -> Batch:
+        lengths, units = torch.tensor([frames]), given.frame_units[:, :frames]
+        return dataclasses.replace(given, target=given.target[..., :frames], target_lengths=lengths, frame_units=units)
+
+    def losses(given: Batch) -> torch.Tensor:
+        """Of the first frames, more and more of them: it tells where a change begins to matter."""
+        with torch.inference_mode():
+            return torch.stack([model.loss(cut(given, frames)).total for frames in range(1, place + 1)])
+
+    torch.testing.assert_close(losses(one), losses(changed(place)))
+    assert not torch.allclose(losses(one)[1:], losses(changed(0))[1:])
+
+
+def overfit(model: Any, batch: Batch, steps: int = 250, rate: float = 3e-3) -> float:
+    optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.0)
+    model.train()
+    for _ in range(steps):
+        loss = model.loss(batch)
+        (loss.total / loss.count).backward()
+        optimiser.step()
+        optimiser.zero_grad()
+    model.eval()
+    return float(loss.total / loss.count)
+
+
+@pytest.fixture(scope="module")
+def one(built: Path) -> Batch:
+    return collate([Dataset(built, prompt_frames=20)[0]], codebook_size=1024)
+
+
+def speaking(one: Batch, built: Path) -> Batch:
+    """The same text and prompt, without a target."""
+    example = Dataset(built, prompt_frames=20)[0]
+    vocabulary = Dataset(built).index.vocabulary
+    given = ([example.text], [example.prompt], [example.language], vocabulary)
+    return for_synthesis(*given, codebook_size=1024, prompt_texts=[example.prompt_text])
+
+
+@pytest.mark.parametrize("alignment", FORMS)
+def test_one_utterance_is_learnt_by_heart_and_said_again(built: Path, one: Batch, alignment: str) -> None:
+    """The fast oracle of a correct model: it says the very codes that it was taught, and stops."""
+    model = make_ar(built, alignment)
+    overfit(model, one)
+    batch = speaking(one, built)
+    cached, plain = (
+        model.speak(batch, Sampler(Sampling(temperature=0)), max_frames=400, use_cache=use) for use in (True, False)
+    )
+    assert torch.equal(cached.codes, plain.codes) and cached.stopped
+    taught = one.target[0, 0]
+    same = min(len(taught), len(cached.codes))
+    assert len(cached.codes) == len(taught)
+    assert float((cached.codes[:same] == taught[:same]).float().mean()) >= 0.99
+    if alignment == "monotone":
+        assert cached.frame_units is not None and torch.equal(cached.frame_units, one.frame_units[0])
+
+
+@pytest.mark.parametrize("alignment", FORMS)
+def test_the_levels_of_one_utterance_are_learnt_by_heart(built: Path, one: Batch, alignment: str) -> None:
+    model = make_nar(built, alignment, "codes")
+    overfit(model, one, steps=150)
+    filled = model.fill(one, one.target[0, 0])
+    assert float((filled == one.target[0]).float().mean()) >= 0.99
+
+
+@pytest.mark.parametrize("alignment", FORMS)
+def test_the_vectors_of_one_utterance_are_learnt_by_heart(built: Path, one: Batch, alignment: str) -> None:
+    model = make_nar(built, alignment, "latent")
+    assert overfit(model, one, steps=400) < 0.05, "a share of what level 0 leaves"
+    with torch.inference_mode():
+        off = model.latents(one, one.target[:, 0]) - model.vectors(one.target)
+    assert off.square().mean() < 0.05 * model.vectors(one.target).square().mean()
+
+
+def test_speech_goes_through_its_text_in_order(built: Path, one: Batch) -> None:
+    """Whatever the weights: every phone has frames, pauses may have none, nothing comes back."""
+    batch = speaking(one, built)
+    for seed in range(5):
+        spoken = make_ar(built, "monotone", seed).speak(batch, Sampler(Sampling(seed=seed)), max_frames=3000)
+        assert spoken.stopped and spoken.frame_units is not None
+        steps = np.diff(spoken.frame_units.numpy())
+        assert ((steps >= 0) & (steps <= 2)).all() and spoken.frame_units[0] == 0
+        missing = set(range(int(batch.unit_lengths[0]))) - set(spoken.frame_units.tolist())
+        assert all(bool(batch.unit_optional[0, unit]) for unit in missing)
+
+
+# Sampling
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    scores=st.lists(st.floats(-8, 8), min_size=2, max_size=20),
+    temperature=st.sampled_from([0.0, 0.5, 1.0, 2.0]),
+    top_k=st.integers(0, 6),
+    top_p=st.sampled_from([0.3, 0.9, 1.0]),
+    power=st.sampled_from([0.5, 1.0, 2.0]),
+    floor=st.sampled_from([0.0, 0.002, 0.4]),
+)
+def test_probabilities_follow_their_definition(scores: list[float], **changes: Any) -> None:
+    """Against the same in plain Python, step by step."""
+    found = probabilities(torch.tensor(scores, dtype=torch.float64), Sampling(**changes)).tolist()
+    assert sum(found) == pytest.approx(1) and min(found) >= 0
+    np.testing.assert_allclose(found, by_hand(scores, **changes), atol=1e-9)
+
+
+def by_hand(
+    scores: list[float], *, temperature: float, top_k: int, top_p: float, power: float, floor: float
+) -> list[float]:
+    best = max(range(len(scores)), key=lambda n: (scores[n], -n))
+    if temperature == 0:
+        return [float(n == best) for n in range(len(scores))]
+    values = [score / temperature for score in scores]
+    if 0 < top_k < len(values):
+        limit = sorted(values, reverse=True)[top_k - 1]
+        values = [value if value >= limit else -np.inf for value in values]
+    share = np.exp(np.array(values) - max(values))
+    share = share / share.sum()
+    if top_p < 1:
+        total, kept = 0.0, []
+        for n in sorted(range(len(share)), key=lambda n: (-share[n], n)):
+            if total < top_p:
+                kept.append(n)
+            total += share[n]
+        share = np.array([share[n] if n in kept else 0.0 for n in range(len(share))])
+        share = share / share.sum()
+    if power != 1:
+        share = share**power / (share**power).sum()
+    if floor:
+        cut = np.maximum(share - floor, 0)
+        share = cut / cut.sum() if cut.sum() > 0 else np.eye(len(share))[int(np.argmax(share))]
+    return [float(value) for value in share]
+
+
+def draws(sampling: Sampling, count: int = 200) -> Iterator[int]:
+    sampler = Sampler(sampling)
+    codes: list[int] = []
+    scores = torch.tensor([4.0, 0.0, 0.0, 0.0])
+    for _ in range(count):
+        codes.append(sampler.draw(scores, codes))
+        yield codes[-1]
+
+
+def test_a_seed_decides_the_draws() -> None:
+    assert list(draws(Sampling(seed=3))) == list(draws(Sampling(seed=3))) != list(draws(Sampling(seed=4)))
+
+
+def test_a_code_that_came_too_often_is_drawn_from_all() -> None:
+    """With top-k 1 the best code always comes; looking back, others come as often as their share says (5 %)."""
+    assert set(draws(Sampling(top_k=1))) == {0}
+    found = list(draws(Sampling(top_k=1, repetition_window=10), 2000))
+    others = sum(code != 0 for code in found) / len(found)
+    share = 1 - float(torch.tensor([4.0, 0.0, 0.0, 0.0]).softmax(dim=0)[0])
+    assert others == pytest.approx(share, abs=0.02)
+
+
+WRONG = [{"top_p": 0.0}, {"temperature": -1.0}, {"power": 0.0}, {"floor": 1.0}, {"top_k": -1}]
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError):
+        Sampling(**wrong)

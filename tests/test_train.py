@@ -1,0 +1,201 @@
+"""Training from outside: what a run leaves on disk, that a kill changes nothing, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import spoken_dataset
+import torch
+from safetensors.torch import load_file
+
+from vall_e import storage, trained
+from vall_e.dataset import Dataset, make_loader
+from vall_e.dataset.build import BuildOptions, build
+from vall_e.emb.durations import DurationsOptions, durations
+from vall_e.train import CHECKPOINT, METRICS, TrainOptions, main, swap_test, train
+from vall_e.types import ContractError, UsageError
+
+SMALL: dict[str, Any] = {
+    **{"width": 32, "num_layers": 1, "num_heads": 2, "inner_width": 64, "text_layers": 1, "workers": 0},
+    **{"max_frames": 900, "prompt_s": 0.3, "device": "cpu", "eval_every": 4, "save_every": 4, "warmup_steps": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("spoken")
+    spoken_dataset.make(folder, count=40)
+    durations(folder, DurationsOptions(executor="serial"))
+    return build(folder, folder / "built", BuildOptions()).output
+
+
+def rows(run: Path) -> list[dict[str, Any]]:
+    return [row for _, row in storage.read_json_lines(run / METRICS)]
+
+
+def losses(run: Path) -> list[tuple[int, dict[str, float]]]:
+    return [
+        (row["step"], {name: row[name] for name in row if name.startswith(("train", "valid"))}) for row in rows(run)
+    ]
+
+
+def flags(**changes: Any) -> list[str]:
+    found: list[str] = []
+    for name, value in (SMALL | changes).items():
+        found += [f"--{name.removesuffix('_s').replace('_', '-')}", str(value)]
+    return found
+
+
+def test_a_run_leaves_a_model_figures_and_a_picture(built: Path, tmp_path: Path) -> None:
+    assert main(["--dataset", str(built), "--output", str(tmp_path / "run"), *flags(steps=12)]) == 0
+    found = {path.name for path in (tmp_path / "run").iterdir()}
+    assert {"model.json", "model.safetensors", "metrics.jsonl", "curves.png", "summary.json", CHECKPOINT} <= found
+    assert [row["step"] for row in rows(tmp_path / "run")] == [4, 8, 12]
+    first, last = losses(tmp_path / "run")[0][1], losses(tmp_path / "run")[-1][1]
+    assert last["train_ar"] < first["train_ar"]
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert {"ar_codes_swapped_text", "ar_codes_swapped_voice", "nar_latent_swapped_text"} <= summary["swap"].keys()
+    assert (tmp_path / "run" / "curves.png").read_bytes()[:4] == b"\x89PNG"
+    model = trained.load(tmp_path / "run")
+    assert model.ar is not None and model.nar is not None and model.description.trained["step"] == 12
+
+
+@pytest.mark.parametrize("form", [{"alignment": "none", "target": "codes"}, {"model": "ar"}, {"model": "nar"}])
+def test_every_form_trains(built: Path, tmp_path: Path, form: dict[str, str]) -> None:
+    train(built, tmp_path, TrainOptions(**(SMALL | form | {"steps": 3, "eval_every": 3})))
+    ((step, values),) = losses(tmp_path)
+    wanted = {"ar": ["train_ar"], "nar": ["train_nar"]}.get(form.get("model", ""), ["train_ar", "train_nar"])
+    assert step == 3 and {name for name in values if name.startswith("train")} == set(wanted)
+
+
+def test_a_kill_changes_nothing(built: Path, tmp_path: Path) -> None:
+    """kill -9 in the middle, then the same command: the same losses at the same steps, and the same weights."""
+    options = TrainOptions(**(SMALL | {"steps": 40, "dropout": 0.1}))
+    train(built, tmp_path / "whole", options)
+    command = [sys.executable, "-m", "vall_e.train", "--dataset", str(built), "--output", str(tmp_path / "killed")]
+    command += flags(steps=40, dropout=0.1)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not (tmp_path / "killed" / CHECKPOINT).exists():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    reached = len(rows(tmp_path / "killed"))
+    assert reached < 10, "killed before its end"
+    train(built, tmp_path / "killed", options)
+    assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
+    for name in ("model.safetensors", f"{CHECKPOINT}/model.safetensors"):
+        one, other = (load_file(tmp_path / run / name) for run in ("whole", "killed"))
+        assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_two_processes_train_as_one(built: Path, tmp_path: Path) -> None:
+    """torchrun with two ranks against one process that takes two batches a step."""
+    data = Dataset(built, prompt_frames=22)
+    budgets = range(900, 2000, 20)  # with an even number of batches, which two ranks get as they are
+    budget = next(frames for frames in budgets if len(make_loader(data, max_frames=frames)) % 2 == 0)
+    shared = {"steps": 6, "eval_every": 2, "dropout": 0.0, "max_frames": budget}
+    train(built, tmp_path / "one", TrainOptions(**(SMALL | shared | {"accumulate": 2})))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "vall_e.train", "--dataset", str(built), "--output", str(tmp_path / "two"), *flags(**shared)]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr[-2000:]
+    for (step, one), (same_step, two) in zip(losses(tmp_path / "one"), losses(tmp_path / "two"), strict=True):
+        assert step == same_step and one.keys() == two.keys()
+        for name in one:
+            assert one[name] == pytest.approx(two[name], abs=2e-5), (step, name)
+
+
+def test_a_resumed_run_keeps_its_options(built: Path, tmp_path: Path) -> None:
+    train(built, tmp_path, TrainOptions(**(SMALL | {"steps": 4})))
+    with pytest.raises(UsageError, match="trained with width 32, now 16; choose another --output"):
+        train(built, tmp_path, TrainOptions(**(SMALL | {"steps": 8, "width": 16})))
+    train(built, tmp_path, TrainOptions(**(SMALL | {"steps": 8})))
+    assert [row["step"] for row in rows(tmp_path)] == [4, 8]
+
+
+def test_another_model_is_gone_on_from(built: Path, tmp_path: Path) -> None:
+    """Its weights are taken, phone by phone, where the new data have other phones."""
+    train(built, tmp_path / "first", TrainOptions(**(SMALL | {"steps": 12})))
+    folder = tmp_path / "more"
+    spoken_dataset.make(folder, count=30, seed=1)
+    text = (folder / "utterances.jsonl").read_text()
+    (folder / "utterances.jsonl").write_text(text.replace("kæt", "ɐæt"))  # ɐ sorts elsewhere than k
+    durations(folder, DurationsOptions(executor="serial"))
+    other = build(folder, folder / "built", BuildOptions()).output
+    options = SMALL | {"steps": 1, "learning_rate": 0.0, "eval_every": 1, "save_every": 1, "ema": 0.0}
+    train(other, tmp_path / "second", TrainOptions(**(options | {"init": str(tmp_path / "first")})))
+    one, two = (trained.load(tmp_path / run) for run in ("first", "second"))
+    assert one.ar is not None and two.ar is not None
+    assert "k" not in two.description.vocabulary.phones and "ɐ" not in one.description.vocabulary.phones
+    rows_of = [model.ar.text.token.weight for model in (one, two) if model.ar is not None]
+    for phone in set(one.description.vocabulary.phones) & set(two.description.vocabulary.phones):
+        first, second = (model.description.vocabulary.token_of[phone] for model in (one, two))
+        torch.testing.assert_close(rows_of[0][first], rows_of[1][second])
+    first_trunk, second_trunk = one.ar.trunk.state_dict(), two.ar.trunk.state_dict()
+    assert all(torch.equal(first_trunk[name], second_trunk[name]) for name in first_trunk)
+
+
+# What it refuses, in one line
+
+
+def test_without_durations_the_command_is_named(tmp_path: Path) -> None:
+    spoken_dataset.make(tmp_path, count=20)
+    built = build(tmp_path, tmp_path / "built", BuildOptions()).output
+    with pytest.raises(UsageError, match=r"no durations of g/s0/000.wav; run python -m vall_e.emb.durations"):
+        train(built, tmp_path / "run", TrainOptions(**SMALL))
+    train(built, tmp_path / "run", TrainOptions(**(SMALL | {"steps": 1, "alignment": "none"})))
+
+
+def test_no_validation_split(tmp_path: Path) -> None:
+    made = spoken_dataset.make(tmp_path, count=12)
+    text = (made.folder / "utterances.jsonl").read_text()
+    (made.folder / "utterances.jsonl").write_text(text.replace('"validation"', '"train"'))
+    built = build(tmp_path, tmp_path / "built", BuildOptions()).output
+    with pytest.raises(UsageError, match="no utterance for validation; build with a larger --validation-fraction"):
+        train(built, tmp_path / "run", TrainOptions(**SMALL))
+
+
+def test_a_loss_that_is_no_number_keeps_the_last_checkpoint(
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(built, tmp_path, TrainOptions(**(SMALL | {"steps": 4})))
+    before = (tmp_path / CHECKPOINT / "model.safetensors").read_bytes()
+    from vall_e.models.ar import AR
+
+    plain = AR.loss
+
+    def broken(self: Any, batch: Any) -> Any:
+        loss = plain(self, batch)
+        return type(loss)(loss.total * float("nan"), loss.count, loss.parts)
+
+    monkeypatch.setattr(AR, "loss", broken)
+    with pytest.raises(UsageError, match=r"step 5: the loss of ar is nan; the last checkpoint is kept; g/s"):
+        train(built, tmp_path, TrainOptions(**(SMALL | {"steps": 8})))
+    assert (tmp_path / CHECKPOINT / "model.safetensors").read_bytes() == before
+
+
+def test_a_model_cut_in_half(built: Path, tmp_path: Path) -> None:
+    train(built, tmp_path, TrainOptions(**(SMALL | {"steps": 4})))
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ContractError, match=r"model.safetensors: damaged"):
+        trained.load(tmp_path)
+    state = tmp_path / CHECKPOINT / "state.pt"
+    state.write_bytes(state.read_bytes()[:500])
+    with pytest.raises(ContractError, match=r"checkpoint: damaged"):
+        train(built, tmp_path, TrainOptions(**(SMALL | {"steps": 8})))
+
+
+def test_a_model_that_does_not_listen_is_named() -> None:
+    """The swap test: a loss that another text leaves as it was."""
+    deaf = {"validation_ar_codes": 2.0, "validation_ar_codes_swapped_text": 2.01}
+    assert "does not listen to the text" in swap_test(deaf)["warnings"][0]
+    assert not swap_test({"validation_ar_codes": 2.0, "validation_ar_codes_swapped_text": 3.0})["warnings"]
