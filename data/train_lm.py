@@ -253,10 +253,11 @@ class Score:
 class Judge:
     """Says texts by the model, by its level 0 with the NAR above it, by the codec alone, and by flite itself."""
 
-    WAYS = ("flite", "codec", "true level 0", "model")
-
-    def __init__(self, model: str, options: dict[str, float]) -> None:
+    def __init__(self, model: str, options: dict[str, float], dataset: Path | None) -> None:
+        from vall_e.emb.durations import load_model
         from vall_e.synthesize import Synthesizer
+
+        self.phones = None if dataset is None else load_model(dataset, 8)[0]
 
         self.speaker = Synthesizer.load(model, **options)
         self.prompts: dict[str, np.ndarray] = {}
@@ -282,6 +283,20 @@ class Judge:
         self.stopped.append(spoken.stopped)
         return spoken.audio
 
+    def filled(self, text: str, speaker: Speaker, codes: np.ndarray) -> np.ndarray:
+        """Level 0 of an original, with what the NAR model puts above it."""
+        from vall_e.emb import hmm
+
+        model = self.speaker.model
+        phonemes = model.to_phonemes(text, "en")
+        assert self.phones is not None
+        (path,) = hmm.align(self.phones, [(codes, self.phones.spell(phonemes))])
+        assert path is not None, f"{text!r} has more phones than frames"
+        own = self.speaker.fill(
+            text, language="en", prompt=self.prompt(speaker), first=codes[0], durations=path.durations
+        )
+        return model.codec.decode([own])[0]
+
     def all_ways(self, text: str, speaker: Speaker) -> dict[str, np.ndarray]:
         from vall_e.emb.codecs.base import encode
 
@@ -289,13 +304,22 @@ class Judge:
         codec = self.speaker.model.codec
         codes = encode(codec, original, RATE_HZ)
         found = {"flite": original, "codec": codec.decode([codes])[0], "model": self.model_says(text, speaker)}
+        if self.phones is not None:
+            found["true level 0"] = self.filled(text, speaker, codes)
         self.lengths.append(len(found["model"]) / len(original))
         return found
 
 
-def evaluate(model: str, options: dict[str, float]) -> dict[str, float]:
-    """Prints and returns what docs/tiny_lm.md says."""
-    judge, texts = Judge(model, options), Texts(HELD_OUT_SEED)
+def evaluate(model: str, options: dict[str, float], dataset: Path | None) -> dict[str, float]:
+    """Prints and returns what docs/tiny_lm.md says.
+
+    Args:
+        model: RUN, or tiny.
+        options: of SynthesizeOptions.
+        dataset: that durations were learnt of, which align true codes with their text; None: not measured.
+    """
+    judge, texts = Judge(model, options, dataset), Texts(HELD_OUT_SEED)
+    ways = ("flite", "codec", *(("true level 0",) if dataset else ()), "model")
     natural = [speaker for speaker in SPEAKERS if speaker.size == 1]
     sentences = [texts.sentence() for _ in range(NUM_SENTENCES)]
     plain = [" ".join(word.strip(".,") for word in sentence.split()) for sentence in sentences]
@@ -306,12 +330,12 @@ def evaluate(model: str, options: dict[str, float]) -> dict[str, float]:
         "open vocabulary": (None, sentences),
         "Harvard": (None, list(HARVARD)),
     }
-    print(f"{'':18}" + "".join(f"{way:>10}" for way in ("flite", "codec", "model")))
+    print(f"{'':18}" + "".join(f"{way:>14}" for way in ways))
     found: dict[str, float] = {}
     said: dict[tuple[str, str], dict[str, np.ndarray]] = {}
     for kind, (rules, lines) in kinds.items():
         ear = Ear(rules)
-        scores = {way: Score() for way in ("flite", "codec", "model")}
+        scores = {way: Score() for way in ways}
         for number, text in enumerate(lines):
             speaker = natural[number % len(natural)]
             key = (text, speaker.name)
@@ -321,7 +345,7 @@ def evaluate(model: str, options: dict[str, float]) -> dict[str, float]:
                 score.add(text, ear.hear(said[key][way], RATE_HZ))
         value = {way: score.right / score.texts if "of 40" in kind else score.rate for way, score in scores.items()}
         found |= {f"{kind}: {way}": rate for way, rate in value.items()}
-        print(f"{kind:18}" + "".join(f"{rate:10.3f}" for rate in value.values()), flush=True)
+        print(f"{kind:18}" + "".join(f"{rate:14.3f}" for rate in value.values()), flush=True)
     found["voice"] = voices_right(judge, natural)
     found |= {"stopped": float(np.mean(judge.stopped)), "real time": judge.spent_s / judge.spoken_s}
     found |= {"shortest": float(np.min(judge.lengths)), "longest": float(np.max(judge.lengths))}
@@ -336,7 +360,9 @@ def voices_right(judge: Judge, natural: list[Speaker]) -> float:
     from vall_e.emb import voice
 
     def embedding(audio: np.ndarray) -> np.ndarray:
-        return voice.embed([soxr.resample(audio, RATE_HZ, voice.RATE_HZ)])[0]
+        frames = voice.mels(soxr.resample(audio, RATE_HZ, voice.RATE_HZ))
+        parts = voice.embed([frames[first:last] for first, last in voice.windows(len(frames), 80)])
+        return voice.unit(parts.mean(axis=0, keepdims=True))[0]
 
     lines = [f"Sentence number {word} of this test is short." for word in ("two", "five", "six", "nine")]
     centres = np.stack([np.mean([embedding(say(line, each)) for line in lines], axis=0) for each in natural])
@@ -361,7 +387,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.what == "evaluate":
         given = {"temperature": args.temperature, "top_p": args.top_p}
-        evaluate(args.model, {name: value for name, value in given.items() if value is not None})
+        dataset = None if args.cache is None else args.cache / "work" / "dataset"
+        evaluate(args.model, {name: value for name, value in given.items() if value is not None}, dataset)
         return
     if args.cache is None:
         parser.error(f"{args.what} needs --cache")

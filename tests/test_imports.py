@@ -36,7 +36,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     ("vall_e.report", "vall_e.models"),
     ("vall_e.trained",),
-    ("vall_e.train", "vall_e.synthesize"),
+    ("vall_e.synthesize",),
+    ("vall_e.train", "vall_e.evaluate"),
     ("vall_e.cli",),
 )
 
@@ -113,8 +114,8 @@ def test_heavy_packages_are_imported_where_they_are_used(path: Path) -> None:
     assert not found
 
 
-LIGHT = ["vall_e", "vall_e.cli", "vall_e.report", "vall_e.dataset", "vall_e.train", "vall_e.synthesize"]
-LIGHT += [f"vall_e.emb.{stage}" for stage in STAGES]
+MODELS = ["vall_e.train", "vall_e.synthesize", "vall_e.evaluate"]
+LIGHT = ["vall_e", "vall_e.cli", "vall_e.report", "vall_e.dataset", *MODELS, *(f"vall_e.emb.{each}" for each in STAGES)]
 
 
 @pytest.mark.parametrize("module", LIGHT)
@@ -126,7 +127,7 @@ def test_an_import_loads_nothing_heavy(module: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [*(f"vall_e.emb.{stage}" for stage in STAGES), "vall_e.dataset", "vall_e.cli", "vall_e.report"]
+    "command", [*(f"vall_e.emb.{stage}" for stage in STAGES), "vall_e.dataset", "vall_e.cli", "vall_e.report", *MODELS]
 )
 def test_help_loads_nothing_heavy(command: str) -> None:
     arguments = [sys.executable, "-X", "importtime", "-m", command, "--help"]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import soundfile
 import spoken_dataset
 import torch
 from safetensors.torch import load_file
@@ -25,7 +26,15 @@ from vall_e.types import ContractError, UsageError
 
 SMALL: dict[str, Any] = {
     **{"width": 32, "num_layers": 1, "num_heads": 2, "inner_width": 64, "text_layers": 1, "workers": 0},
-    **{"max_frames": 900, "prompt_s": 0.3, "device": "cpu", "eval_every": 4, "save_every": 4, "warmup_steps": 2},
+    **{
+        "max_frames": 900,
+        "prompt_s": 0.3,
+        "device": "cpu",
+        "eval_every": 4,
+        "save_every": 4,
+        "warmup_steps": 2,
+        "samples": 0,
+    },
 }
 
 
@@ -55,7 +64,7 @@ def flags(**changes: Any) -> list[str]:
 
 
 def test_a_run_leaves_a_model_figures_and_a_picture(built: Path, tmp_path: Path) -> None:
-    assert main(["--dataset", str(built), "--output", str(tmp_path / "run"), *flags(steps=12)]) == 0
+    assert main(["--dataset", str(built), "--output", str(tmp_path / "run"), *flags(steps=12, samples=1)]) == 0
     found = {path.name for path in (tmp_path / "run").iterdir()}
     assert {"model.json", "model.safetensors", "metrics.jsonl", "curves.png", "summary.json", CHECKPOINT} <= found
     assert [row["step"] for row in rows(tmp_path / "run")] == [4, 8, 12]
@@ -64,6 +73,9 @@ def test_a_run_leaves_a_model_figures_and_a_picture(built: Path, tmp_path: Path)
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert {"ar_codes_swapped_text", "ar_codes_swapped_voice", "nar_latent_swapped_text"} <= summary["swap"].keys()
     assert (tmp_path / "run" / "curves.png").read_bytes()[:4] == b"\x89PNG"
+    for step in (4, 8, 12):
+        spoken, rate_hz = soundfile.read(tmp_path / "run" / "samples" / f"step-{step:06d}-1.wav")
+        assert rate_hz == 24_000 and len(spoken) > 0
     model = trained.load(tmp_path / "run")
     assert model.ar is not None and model.nar is not None and model.description.trained["step"] == 12
 

@@ -29,7 +29,7 @@ from pathlib import PurePosixPath
 # sections of a config file: one per stage of the chain, and one for each tool beside it
 CONFIG_SECTIONS = (
     *("import", "transcribe", "process", "similar", "durations", "build", "train"),
-    *("g2p", "qnt", "report", "verify", "synthesize"),
+    *("g2p", "qnt", "report", "verify", "synthesize", "evaluate"),
 )
 SKIPPED_BY_FALSE = ("durations",)  # stages that `durations: false` in a config leaves out of the chain
 

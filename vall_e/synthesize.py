@@ -153,11 +153,17 @@ class Synthesizer:
         Raises:
             UsageError: an empty text, or a language or phone that the model does not know.
         """
-        tries = [self._speak(text, language, prompt, prompt_text, number) for number in range(self.options.best_of)]
+        said = self._tokens(prompt_text, language)
+        tokens, number = self.model.tokens(text, language), self.model.description.vocabulary.language_ids[language]
+        tries = [self.speak_tokens(tokens, number, prompt, said, attempt=n) for n in range(self.options.best_of)]
         if len(tries) == 1:
             return tries[0]
         errors = self._errors(tries, text, language)
         return tries[errors.index(min(errors))]
+
+    def _tokens(self, prompt_text: str | None, language: str) -> np.ndarray:
+        """What a prompt says, without <bos> and <eos>."""
+        return self.model.tokens(prompt_text, language)[1:-1] if prompt_text else np.zeros(0, np.int32)
 
     def _errors(self, tries: Sequence[Spoken], text: str, language: str) -> list[float]:
         """The character error rate of what a recogniser reads in each."""
@@ -172,27 +178,21 @@ class Synthesizer:
             for heard in listener.texts(sounds, [language] * len(tries))
         ]
 
-    def _speak(
-        self, text: str, language: str, prompt: np.ndarray | None, prompt_text: str | None, number: int
+    def speak_tokens(
+        self,
+        tokens: np.ndarray,
+        language: int,
+        prompt: np.ndarray | None = None,
+        prompt_tokens: np.ndarray | None = None,
+        *,
+        attempt: int = 0,
     ) -> Spoken:
-
-        from vall_e.dataset import for_synthesis
+        """As `speak`, of tokens int32 [S] with <bos> and <eos>, and a language by its id; attempts differ by chance."""
         from vall_e.models.sampling import Sampler
 
-        model, vocabulary, spec = self.model, self.model.description.vocabulary, self.model.codec.spec
-        tokens = model.tokens(text, language)
-        if prompt is None:
-            prompt = np.zeros((spec.num_levels, 0), np.uint16)
-        said = [model.tokens(prompt_text, language)[1:-1]] if prompt_text else None
-        batch = for_synthesis(
-            [tokens],
-            [prompt],
-            [vocabulary.language_ids[language]],
-            vocabulary,
-            codebook_size=spec.codebook_size,
-            prompt_texts=said,
-        ).to(model.device)
-        sampling = dataclasses.replace(self.options.sampling, seed=_seed(self.options.seed, number, text, language))
+        model, spec = self.model, self.model.codec.spec
+        batch = self._batch(tokens, language, prompt, prompt_tokens)
+        sampling = dataclasses.replace(self.options.sampling, seed=_seed(self.options.seed, attempt, tokens, language))
         most = len(tokens) * FRAMES_PER_PHONE + round(EXTRA_S * float(spec.frame_rate_hz))
         assert model.ar is not None
         first = model.ar.speak(batch, Sampler(sampling), max_frames=most)
@@ -200,6 +200,37 @@ class Synthesizer:
         sound = self.decoder.decode([codes])[0]
         units = None if first.frame_units is None else first.frame_units.numpy()
         return Spoken(sound, spec.sample_rate_hz, codes, first.stopped, units)
+
+    def _batch(
+        self, tokens: np.ndarray, language: int, prompt: np.ndarray | None, prompt_tokens: np.ndarray | None
+    ) -> Any:
+        """A batch of one, of what is to be said."""
+        from vall_e.dataset import for_synthesis
+
+        model, spec = self.model, self.model.codec.spec
+        batch = for_synthesis(
+            [tokens],
+            [np.zeros((spec.num_levels, 0), np.uint16) if prompt is None else prompt],
+            [language],
+            model.description.vocabulary,
+            codebook_size=spec.codebook_size,
+            prompt_texts=None if prompt_tokens is None else [prompt_tokens],
+        )
+        return batch.to(model.device)
+
+    def fill(
+        self, text: str, *, language: str, first: np.ndarray, durations: np.ndarray, prompt: np.ndarray | None = None
+    ) -> np.ndarray:
+        """All levels uint16 [K,T], from level 0 [T] and the frames of each token [S]: what the NAR model does alone."""
+        import torch
+
+        from vall_e.units import units_of
+
+        vocabulary, tokens = self.model.description.vocabulary, self.model.tokens(text, language)
+        batch = self._batch(tokens, vocabulary.language_ids[language], prompt, None)
+        places = units_of(vocabulary.kinds[tokens]).places
+        units = torch.from_numpy(np.repeat(np.arange(len(places)), durations[places]))
+        return self._levels(batch, torch.from_numpy(first.astype(np.int64)).to(self.model.device), units)
 
     def _levels(self, batch: Any, first: torch.Tensor, frame_units: torch.Tensor | None) -> np.ndarray:
         """All levels, uint16 [K,T], of level 0 int64 [T]."""
@@ -221,9 +252,9 @@ class Synthesizer:
         return np.concatenate([below, above])
 
 
-def _seed(seed: int, number: int, text: str, language: str) -> int:
+def _seed(seed: int, attempt: int, tokens: np.ndarray, language: int) -> int:
     """Of one attempt at one text, so that what else is spoken changes nothing."""
-    content = f"{seed}\0{number}\0{language}\0{text}".encode()
+    content = f"{seed}\0{attempt}\0{language}\0".encode() + tokens.astype("<i4").tobytes()
     return int.from_bytes(hashlib.sha256(content).digest()[:7], "little")
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import copy
 import dataclasses
+import functools
 import math
 import os
 import shutil
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from vall_e import config, storage, trained
 from vall_e.dataset.vocab import SPECIALS
+from vall_e.synthesize import SynthesizeOptions, Synthesizer
 from vall_e.types import ContractError, UsageError
 
 if TYPE_CHECKING:
@@ -32,11 +34,11 @@ if TYPE_CHECKING:
     from vall_e.models.ar import Loss
 
 STAGE = "train"
-METRICS, SUMMARY, CURVES = "metrics.jsonl", "summary.json", "curves.png"
+METRICS, SUMMARY, CURVES, SAMPLES_FOLDER = "metrics.jsonl", "summary.json", "curves.png", "samples"
 CHECKPOINT, OLD = "checkpoint", "checkpoint.old"
 SAMPLES = 64  # of the validation split in each evaluation, at most
 # options that a resumed run may change
-FREE = frozenset({"steps", "minutes", "workers", "device", "save_every", "eval_every", "compile"})
+FREE = frozenset({"steps", "minutes", "workers", "device", "save_every", "eval_every", "samples", "compile"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +70,7 @@ class TrainOptions:
     steps: int = config.option(5000, "in all")
     minutes: float = config.option(0.0, "instead of steps: the length of the run; its end depends on the machine")
     eval_every: int = config.option(250, "steps between two looks at the validation split")
+    samples: int = config.option(2, "validation texts that are spoken at each look, into RUN/samples")
     save_every: int = config.option(250, "steps between two checkpoints")
     seed: int = config.option(0, "of weights, batches, prompts and dropout")
     prompt_s: float = config.option(3.0, "length of prompts")
@@ -162,8 +165,7 @@ class Trainer:
         process = index.built.get("process") or {}
         codebooks = None
         if options.target == "latent" and options.model != "ar":
-            codec = trained.load_same_codec(index.spec, process, str(dataset), weights=options.weights)
-            codebooks = trained.codebooks_of(codec)
+            codebooks = trained.codebooks_of(self.codec)
             if codebooks is None:
                 raise UsageError(f"the codec {index.spec.name} offers no vectors; train with --target codes")
         ar, nar = _shapes(options, index.vocabulary, index.spec, codebooks)
@@ -174,7 +176,10 @@ class Trainer:
             self._begin_with(options.init)
         for model in self.models.values():
             model.to(self.device)
-        self.means = {name: copy.deepcopy(model).eval() for name, model in self.models.items()}
+        self.mean_ar = None if self.ar is None else copy.deepcopy(self.ar).eval()
+        self.mean_nar = None if self.nar is None else copy.deepcopy(self.nar).eval()
+        means = (("ar", self.mean_ar), ("nar", self.mean_nar))
+        self.means = {name: model for name, model in means if model is not None}
         self.optimisers = {name: _optimiser(model, options) for name, model in self.models.items()}
         self.losses: dict[str, Any] = {name: model.loss for name, model in self.models.items()}
         if options.compile:
@@ -347,8 +352,30 @@ class Trainer:
         _tensorboard(self.output, row)
         draw_curves(self.output)
         shown = {name: value for name, value in found.items() if "swapped" not in name}
+        self._speak_samples()
         text = ", ".join(f"{name.removeprefix('validation_')} {value:.3f}" for name, value in shown.items())
         print(f"step {self.step:,}: {text}", flush=True)
+
+    def _speak_samples(self) -> None:
+        """Says the first texts of the validation split with the mean weights."""
+        if not self.options.samples or len(self.models) < 2:
+            return
+        model = trained.Trained(self.output, self.description, self.mean_ar, self.mean_nar, self.codec, self.device)
+        speaker = Synthesizer(model, SynthesizeOptions(device=self.device))
+        for place in range(min(self.options.samples, len(self.validation))):
+            example = self.validation.example(place, 0)
+            said = example.prompt_text if len(example.prompt_text) else None
+            spoken = speaker.speak_tokens(example.text, example.language, example.prompt, said)
+            path = self.output / SAMPLES_FOLDER / f"step-{self.step:06d}-{place + 1}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            spoken.write(path)
+
+    @functools.cached_property
+    def codec(self) -> Any:
+        """Of the dataset."""
+        index = self.data.index
+        process = index.built.get("process") or {}
+        return trained.load_same_codec(index.spec, process, str(index.path), weights=self.options.weights)
 
     # What lies on disk
 
@@ -362,7 +389,7 @@ class Trainer:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         trained.save_weights(folder / trained.WEIGHTS, self.ar, self.nar)
-        trained.save_weights(folder / "mean.safetensors", self.means.get("ar"), self.means.get("nar"))  # type: ignore[arg-type]
+        trained.save_weights(folder / "mean.safetensors", self.mean_ar, self.mean_nar)
         state = {
             "optimisers": {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()},
             "loader": self.loader.state_dict(),
@@ -380,7 +407,7 @@ class Trainer:
         shutil.rmtree(old, ignore_errors=True)
         done = {"step": self.step, "seconds": round(self.seconds, 1), "frames": self.tokens}
         description = dataclasses.replace(self.description, trained=self.options.result_options | done)
-        trained.save_weights(self.output / trained.WEIGHTS, self.means.get("ar"), self.means.get("nar"))  # type: ignore[arg-type]
+        trained.save_weights(self.output / trained.WEIGHTS, self.mean_ar, self.mean_nar)
         description.write(self.output)
 
     def _resume(self) -> None:
@@ -405,7 +432,7 @@ class Trainer:
                 was = state["options"].get(name)
                 raise UsageError(f"{self.output}: trained with {name} {was}, now {value}; choose another --output")
         trained.load_weights(folder / trained.WEIGHTS, self.ar, self.nar)
-        trained.load_weights(folder / "mean.safetensors", self.means.get("ar"), self.means.get("nar"))  # type: ignore[arg-type]
+        trained.load_weights(folder / "mean.safetensors", self.mean_ar, self.mean_nar)
         for name, optimiser in self.optimisers.items():
             optimiser.load_state_dict(state["optimisers"][name])
         self.loader.load_state_dict(state["loader"])
