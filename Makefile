@@ -3,6 +3,8 @@ PYTHON ?= python3
 VOICES ?= data/demo/voices
 WORK   ?= work/demo
 CONFIG ?= offline
+SAY    ?= the box was thrown beside the parked truck, on march third, nineteen forty.
+PROMPT ?= data/demo/voices/english/slt/slt_0001.wav
 ARGS   ?= --align pocketsphinx --diarize embedded
 
 VENV  := .venv
@@ -17,6 +19,7 @@ export OMP_NUM_THREADS ?= 1
 demo: setup
 	@echo "Running the whole chain on $(VOICES): texts, phonemes, codes, prompts, training data → $(WORK)"
 	@$(BIN)/vall-e prepare "$(VOICES)" "$(WORK)" --config "$(CONFIG)" $(ARGS)
+	@$(BIN)/vall-e synthesize "$(SAY)" --model tiny --prompt "$(PROMPT)" --output "$(WORK)/spoken.wav"
 
 test: setup lint synthesisers
 	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile

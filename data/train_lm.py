@@ -398,9 +398,7 @@ def voices_right(judge: Judge, natural: list[Speaker]) -> float:
     from vall_e.emb import voice
 
     def embedding(audio: np.ndarray) -> np.ndarray:
-        frames = voice.mels(soxr.resample(audio, RATE_HZ, voice.RATE_HZ))
-        parts = voice.embed([frames[first:last] for first, last in voice.windows(len(frames), 80)])
-        return voice.unit(parts.mean(axis=0, keepdims=True))[0]
+        return voice.of_sound(soxr.resample(audio, RATE_HZ, voice.RATE_HZ))
 
     lines = [f"Sentence number {word} of this test is short." for word in ("two", "five", "six", "nine")]
     centres = np.stack([np.mean([embedding(say(line, each)) for line in lines], axis=0) for each in natural])

@@ -43,7 +43,14 @@ class EvaluateOptions:
     device: str = config.option("cpu", "where the model runs")
 
 
-def evaluate(model: Path | str, built: Path, options: EvaluateOptions, output: Path | None = None) -> dict[str, Any]:
+def evaluate(
+    model: Path | str,
+    built: Path,
+    options: EvaluateOptions,
+    output: Path | None = None,
+    *,
+    dataset: Path | None = None,
+) -> dict[str, Any]:
     """The figures, which are also written where `output` says.
 
     Args:
@@ -51,6 +58,7 @@ def evaluate(model: Path | str, built: Path, options: EvaluateOptions, output: P
         built: a built dataset in the model's codes and phones.
         options: see EvaluateOptions.
         output: a folder; None: nothing is written.
+        dataset: where the texts of the built utterances are; None: the folder that the build lies in.
 
     Raises:
         UsageError: a dataset of another codec, or without a validation split.
@@ -76,7 +84,7 @@ def evaluate(model: Path | str, built: Path, options: EvaluateOptions, output: P
     places = _sample(data, options.sample)
     if not places:
         raise UsageError(f"{built}: no utterance for validation; build with a larger --validation-fraction")
-    texts = _texts(built.parent, {data.index.id(int(data.rows[place])) for place in places})
+    texts = _texts(dataset or built.parent, {data.index.id(int(data.rows[place])) for place in places})
     listener = Listener(options.backend, model_name=options.model_name, device=options.device)
     rows = []
     for place in progress.track(iter(places), STAGE, len(places)):
@@ -122,7 +130,7 @@ def _one(
     found |= {"cer": round(errors[0], 4), "codec_cer": round(errors[1], 4)}
     found["length"] = round(spoken.codes.shape[1] / example.target.shape[1], 4)
     if len(heard) == 3:
-        said, original, prompt = (_voice(sound) for sound in heard)
+        said, original, prompt = (voice.of_sound(sound) for sound in heard)
         found["likeness"], found["codec_likeness"] = (round(float(each @ prompt), 4) for each in (said, original))
     if output is not None:
         path = output / SPEECH / f"{row.id.replace('/', '_')}.wav"
@@ -139,13 +147,6 @@ def _tokens_of(speaker: Synthesizer, data: Any, example: Any, row: Utterance) ->
 
 def _mono(sound: np.ndarray) -> np.ndarray:
     return sound if sound.ndim == 1 else np.ascontiguousarray(sound.mean(axis=0))
-
-
-def _voice(samples: np.ndarray) -> np.ndarray:
-    """Unit vector of the voice in float32 [n] at 16 kHz: the mean over windows of 1.6 s."""
-    frames = voice.mels(samples)
-    parts = voice.embed([frames[first:last] for first, last in voice.windows(len(frames), voice.WINDOW_FRAMES // 2)])
-    return voice.unit(parts.mean(axis=0, keepdims=True))[0]
 
 
 def _summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -291,6 +291,8 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m vall_e.syn
         spoken.write(path)
         if not spoken.stopped:
             print(f"warning: {path}: it did not stop by itself", file=sys.stderr)
+    for mark, known in sorted(speaker.model.replaced.items()):
+        print(f"note: the model was never trained with {mark!r}; it is read as {known!r}", file=sys.stderr)
     print(f"{args.output}: {len(texts)} spoken")
     return 0
 

@@ -20,6 +20,7 @@ from vall_e.dataset.vocab import Vocabulary
 from vall_e.emb.codecs.base import Codec
 from vall_e.emb.codecs.registry import CodecOptions, load_codec
 from vall_e.types import CodecSpec, ContractError, UsageError
+from vall_e.units import PAUSE, kind_of
 
 if TYPE_CHECKING:
     import torch
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 VERSION = 1
 MODEL_JSON, WEIGHTS = "model.json", "model.safetensors"
 MADE_BY = "python -m vall_e.train"
+PAUSES = ".,; "  # marks that another one may be read as, the first that a model knows
 EMBEDDED = Path(__file__).parent / "models" / "tiny"  # ships with the package
 OF_CODEC = ("audio_backend", "levels", "bit_width", "dtype")  # options of process that choose the codec
 OF_TEXT = ("phonemizer", "punctuation", "stress", "strip", "normalise", "japanese")
@@ -89,7 +91,10 @@ class Description:
 
 @dataclass
 class Trained:
-    """A model that was loaded, in evaluation mode."""
+    """A model that was loaded, in evaluation mode.
+
+    `replaced` are the marks of texts that it was never trained with, and what was read in their place.
+    """
 
     folder: Path
     description: Description
@@ -97,6 +102,7 @@ class Trained:
     nar: NAR | None
     codec: Codec
     device: str
+    replaced: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
     def to_phonemes(self) -> Callable[[str, str], str]:
@@ -133,12 +139,22 @@ class Trained:
         if language not in vocabulary.language_ids:
             known = ", ".join(vocabulary.languages)
             raise UsageError(f"language {language!r}: the model was trained with {known} only")
-        phonemes = self.to_phonemes(text, language)
+        phonemes = self._with_known_pauses(self.to_phonemes(text, language))
         strange = sorted(set(phonemes) - vocabulary.token_of.keys())
         if strange:
             shown = ", ".join(map(repr, strange))
             raise UsageError(f"{text[:60]!r}: the model was never trained with the phones {shown} of {phonemes!r}")
         return vocabulary.encode(phonemes, "text")
+
+    def _with_known_pauses(self, phonemes: str) -> str:
+        """With a mark that the model knows in place of one that it does not: all are pauses. `replaced` tells which."""
+        token_of = self.description.vocabulary.token_of
+        known = next((mark for mark in PAUSES if mark in token_of), None)
+        if known is None:
+            return phonemes
+        strange = {mark for mark in phonemes if kind_of(mark) == PAUSE and mark not in token_of}
+        self.replaced |= dict.fromkeys(strange, known)
+        return "".join(known if mark in strange else mark for mark in phonemes)
 
 
 def codec_options(process: Mapping[str, Any], *, device: str = "cpu", weights: Path | None = None) -> CodecOptions:

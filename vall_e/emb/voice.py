@@ -91,3 +91,10 @@ def _network() -> tuple[Any, Any]:
     lstm.load_state_dict({name.removeprefix("lstm."): value for name, value in state.items() if name[:5] == "lstm."})
     linear.load_state_dict({"weight": state["linear.weight"], "bias": state["linear.bias"]})
     return lstm.eval(), linear.eval()
+
+
+def of_sound(samples: np.ndarray) -> np.ndarray:
+    """Unit vector, float32 [256], of mono float32 [n] at 16 kHz: the mean over windows of 1.6 s, each half new."""
+    frames = mels(samples)
+    parts = embed([frames[first:last] for first, last in windows(len(frames), WINDOW_FRAMES // 2)])
+    return unit(parts.mean(axis=0, keepdims=True))[0]
