@@ -30,13 +30,13 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     ("vall_e.emb.utterances",),
     (
-        *("vall_e.emb.g2p", "vall_e.emb.qnt", "vall_e.emb.transcribe", "vall_e.emb.process", "vall_e.emb.similar"),
+        *("vall_e.emb.g2p", "vall_e.emb.qnt", "vall_e.emb.transcribe", "vall_e.emb.process"),
         *("vall_e.emb.audit", "vall_e.emb.verify", "vall_e.emb.durations"),
         "vall_e.dataset",
     ),
     ("vall_e.report", "vall_e.models"),
     ("vall_e.trained",),
-    ("vall_e.synthesize",),
+    ("vall_e.synthesize", "vall_e.emb.similar"),
     ("vall_e.train", "vall_e.evaluate"),
     ("vall_e.cli",),
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,6 +147,34 @@ class Trained:
             raise UsageError(f"{text[:60]!r}: the model was never trained with the phones {shown} of {phonemes!r}")
         return vocabulary.encode(phonemes, "text")
 
+    def response_tables(self) -> np.ndarray:
+        """float32 [K,C,D]: the vectors that the model has learnt for the codes of each level.
+
+        Those of the NAR model, which reads all levels: its own, or the codec's as it has learnt to read them; without
+        one, those of level 0 of the AR model.
+        """
+        import torch
+
+        if self.nar is None:
+            assert self.ar is not None, "one of them was trained"
+            return self.ar.code.weight[None, : self.ar.edge].detach().cpu().numpy()
+        with torch.inference_mode():
+            if self.nar.is_latent:
+                found = self.nar.codebooks @ self.nar.from_latent.weight.T
+            else:
+                found = torch.stack([table.weight for table in self.nar.code])  # type: ignore[misc]
+        return found.cpu().numpy()
+
+    def hidden(self) -> Hidden:
+        """What the AR model makes of codes, frame by frame.
+
+        Raises:
+            UsageError: it was not trained.
+        """
+        if self.ar is None:
+            raise UsageError(f"{self.folder}: hidden states are of the AR model, and it holds none")
+        return Hidden(self.ar, self.device)
+
     def _with_known_pauses(self, phonemes: str) -> str:
         """With a mark that the model knows in place of one that it does not: all are pauses. `replaced` tells which."""
         token_of = self.description.vocabulary.token_of
@@ -155,6 +184,28 @@ class Trained:
         strange = {mark for mark in phonemes if kind_of(mark) == PAUSE and mark not in token_of}
         self.replaced |= dict.fromkeys(strange, known)
         return "".join(known if mark in strange else mark for mark in phonemes)
+
+
+class Hidden:
+    """The last hidden states of an AR model over an utterance."""
+
+    def __init__(self, ar: AR, device: str) -> None:
+        self.ar, self.device, self.size = ar, device, ar.config.trunk.width
+
+    def __call__(self, codes: np.ndarray) -> np.ndarray:
+        """Integers [K,T] → float32 [T,D]."""
+        import torch
+
+        with torch.inference_mode():
+            first = torch.from_numpy(codes[:1].astype(np.int64)).to(self.device)
+            found: np.ndarray = self.ar.states(first)[0].cpu().float().numpy()
+        return found
+
+
+def fingerprint(folder: Path | str) -> str:
+    """sha256 of a model's weights."""
+    path = (EMBEDDED if str(folder) == "tiny" else Path(folder)) / WEIGHTS
+    return hashlib.sha256(storage.require_file(path, MADE_BY).read_bytes()).hexdigest()
 
 
 def codec_options(process: Mapping[str, Any], *, device: str = "cpu", weights: Path | None = None) -> CodecOptions:

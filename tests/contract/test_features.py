@@ -9,6 +9,7 @@ import pytest
 
 from vall_e.emb.features.base import FeatureExtractor
 from vall_e.emb.features.registry import FEATURES, FeatureOptions, load_features
+from vall_e.emb.features.vectors import Tables
 from vall_e.types import CodecSpec, ContractError, UsageError
 
 SPEC = CodecSpec(
@@ -18,7 +19,12 @@ SPEC = CodecSpec(
 
 @pytest.fixture
 def extractor(request: pytest.FixtureRequest) -> FeatureExtractor:
-    return load_features(FeatureOptions(similarity_backend=request.param), SPEC)
+    extractor = load_features(FeatureOptions(similarity_backend=request.param, model="tiny"), SPEC)
+    if hasattr(extractor, "vectors_of"):  # of a codec or model, which the command gives
+        extractor.vectors = Tables(  # type: ignore[attr-defined]
+            np.random.default_rng(1).standard_normal((4, 32, 6)).astype(np.float32)
+        )
+    return extractor
 
 
 every_extractor = pytest.mark.parametrize("extractor", list(FEATURES), indirect=True)
@@ -201,3 +207,51 @@ def voice(rng: np.random.Generator) -> np.ndarray:
         shape = sum(1 / (1 + ((frequency - peak) / 150) ** 2) for peak in peaks)
         parts.append(np.fft.irfft(noise * (shape + 1e-2)))
     return (np.concatenate(parts) * 0.1).astype(np.float32)
+
+
+@pytest.mark.parametrize("length", [1, 159, 160, 320, 1000, 16_000])
+def test_frames_of_lpcnet_are_those_of_scipy(length: int) -> None:
+    """Without a window, frame t is the spectrum of samples 160 t … 160 t + 319, zeros behind the end."""
+    import scipy.fft
+
+    from vall_e.emb.features.lpcnet import frames_of, spectrum
+
+    audio = np.random.default_rng(0).standard_normal(length)
+    found = spectrum(frames_of(audio))
+    padded = np.concatenate([audio, np.zeros(320)])
+    expected = np.stack([scipy.fft.rfft(padded[start : start + 320]) for start in range(0, length, 160)])
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("hertz", [80.0, 120.0, 210.0, 400.0])
+def test_lpcnet_hears_the_pitch(hertz: float) -> None:
+    from vall_e.emb.features.lpcnet import frames_of, pitch
+
+    time_s = np.arange(8_000) / 16_000
+    audio = np.sum([np.sin(2 * np.pi * hertz * n * time_s) / n for n in range(1, 8)], axis=0)
+    lag, fit = pitch(frames_of(audio, 640)[:40])
+    assert np.median(np.abs(16_000 / lag - hertz)) < 0.02 * hertz and np.median(fit) > 0.95
+
+
+def test_bark_cepstra_of_a_flat_spectrum_have_the_shape_of_the_bands_alone() -> None:
+    """Twice the power moves coefficient 0 alone, which is left out."""
+    from vall_e.emb.features.lpcnet import bark_cepstra
+
+    power = np.random.default_rng(0).random((3, 161))
+    np.testing.assert_allclose(bark_cepstra(power), bark_cepstra(2 * power), atol=1e-9)
+
+
+def test_whitening_makes_directions_alike(extractor_of_codec: FeatureExtractor) -> None:
+    """A direction that varies ten times as much counts about as much as the others."""
+    rng = np.random.default_rng(0)
+    raw = np.concatenate([np.full((400, 1), 50.0), rng.standard_normal((400, 6))], axis=1).astype(np.float32)
+    raw[:, 1] *= 10
+    features = extractor_of_codec.normalise(raw)
+    spread = features.T @ features / len(features)
+    values = np.linalg.eigvalsh(spread)
+    assert values.max() / values.min() < 4, "of 100 before"
+
+
+@pytest.fixture
+def extractor_of_codec() -> FeatureExtractor:
+    return load_features(FeatureOptions(similarity_backend="codec"), SPEC)

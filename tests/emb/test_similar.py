@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import spoken_dataset
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vall_e import audio, config, storage
+from vall_e import audio, config, storage, trained
 from vall_e.corpora.importing import import_corpus
 from vall_e.corpora.registry import ImportOptions
 from vall_e.emb import similar
@@ -775,3 +776,35 @@ def test_slices_come_sorted_by_id(corpus: Corpus) -> None:
     corpus.rewrite(lambda rows: rows[::-1])
     names = [piece.id for piece in load_slices(corpus.data)]
     assert names == sorted(corpus.ids())
+
+
+@pytest.mark.parametrize("backend", ["codec", "model", "hidden", "codes"])
+def test_features_of_codes_find_the_speaker(tmp_path: Path, backend: str) -> None:
+    """Two speakers whose codes differ: of the whole dataset, most of the similar ones are of the same one."""
+    made = spoken_dataset.make(tmp_path, count=60)
+    options: dict[str, Any] = {
+        "similarity_backend": backend,
+        "model": "tiny",
+        "scope": "dataset",
+        "top_k": 3,
+        "executor": "serial",
+    }
+    similar.similar(tmp_path, SimilarOptions(**options))
+    speakers = {row.id: row.speaker for row in made.rows}
+    lists = [row for _, row in storage.read_json_lines(tmp_path / "similar.jsonl")]
+    same = [speakers[row["id"]] == speakers[other] for row in lists for other, _ in row["similar"]]
+    assert len(lists) == 60 and np.mean(same) > 0.75, "by chance it is 0.49"
+
+
+def test_lists_of_another_model_do_not_mix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spoken_dataset.make(tmp_path, count=12)
+    options = SimilarOptions(similarity_backend="model", model="tiny", executor="serial")
+    similar.similar(tmp_path, options)
+    monkeypatch.setattr(trained, "fingerprint", lambda folder: "another")
+    with pytest.raises(UsageError, match="model_sha256"):
+        similar.similar(tmp_path, options)
+
+
+def test_a_model_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="give --model RUN"):
+        SimilarOptions(similarity_backend="hidden")

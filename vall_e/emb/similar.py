@@ -27,7 +27,7 @@ import numpy as np
 from vall_e import audio, config, layout, progress, stage, storage
 from vall_e.corpora.importing import require_recordings
 from vall_e.emb.features.base import FeatureExtractor
-from vall_e.emb.features.registry import FeatureOptions, load_features
+from vall_e.emb.features.registry import OF_MODEL, FeatureOptions, load_features
 from vall_e.emb.features.slices import (
     MADE_BY,
     RecordingSlices,
@@ -109,7 +109,7 @@ def similar(
     """
     started = time.monotonic()
     groups = group(load_slices(input_dataset), options.scope)
-    extractor = load_features(options, _codec(input_dataset))
+    extractor = _extractor(input_dataset, options)
     with storage.folder_lock(input_dataset):
         needs_audio = extractor.needs_audio and bool(groups)
         source = _source(input_dataset, input_audio, input_metadata, options, needs_audio=needs_audio)
@@ -155,6 +155,30 @@ def _codec(input_dataset: Path) -> CodecSpec:
     return storage.from_row(CodecSpec, _dataset_json(input_dataset).get("codec"), f"{path}: codec")
 
 
+def _extractor(dataset: Path, options: SimilarOptions) -> FeatureExtractor:
+    """The chosen extractor, with the vectors that it wants."""
+    spec = _codec(dataset)
+    extractor = load_features(options, spec)
+    wanted = getattr(extractor, "vectors_of", None)
+    if wanted is None:
+        return extractor
+    from vall_e import trained
+    from vall_e.emb.features.vectors import Tables
+
+    if wanted == "codec":
+        process = _dataset_json(dataset).get("config") or {}
+        codebooks = trained.codebooks_of(trained.load_same_codec(spec, process, str(dataset)))
+        if codebooks is None:
+            raise UsageError(f"similarity backend codec: the codec {spec.name} offers no vectors; choose codes")
+        extractor.vectors = Tables(codebooks.numpy())  # type: ignore[attr-defined]
+        return extractor
+    model = trained.load(options.model)
+    if model.codec.spec != spec:
+        raise UsageError(f"{options.model}: of the codec {model.codec.spec.name}, the dataset is of {spec.name}")
+    extractor.vectors = Tables(model.response_tables()) if wanted == "model" else model.hidden()  # type: ignore[attr-defined]
+    return extractor
+
+
 def _missing(source: Source, todo: Mapping[str, Sequence[Slice]], groups: Mapping[str, Sequence[Slice]]) -> set[str]:
     """Recordings of `todo` that are not in the folder any more.
 
@@ -178,9 +202,13 @@ def _settings(input_dataset: Path, options: SimilarOptions) -> dict[str, Any]:
     """What the lists are made with, apart from the utterances; `made` stands for what their audio and codes hold."""
     settings: dict[str, Any] = {"version": VERSION, "made": _dataset_json(input_dataset).get("made", "")}
     settings |= options.result_options
-    if options.similarity_backend == "codes":
+    if options.similarity_backend in ("codes", "codec"):
         spec = _codec(input_dataset)
         settings |= {"codec": spec.name, "weights_sha256": spec.weights_sha256}
+    if options.similarity_backend in OF_MODEL:
+        from vall_e import trained
+
+        settings["model_sha256"] = trained.fingerprint(options.model)
     return settings
 
 
@@ -200,7 +228,7 @@ def _done(
         return set()  # of a dataset that is no more, whatever the options were
     path = source.dataset / layout.SIMILAR
     stage.check_same(path, written, options)
-    for name in ("version", "codec", "weights_sha256"):
+    for name in ("version", "codec", "weights_sha256", "model_sha256"):
         if written.get(name) != settings.get(name):
             changed = f"{name} {written.get(name)!r}, now {settings.get(name)!r}"
             raise UsageError(f"{path}: made with {changed}; {stage.OVERWRITE_ADVICE}")
@@ -292,7 +320,7 @@ def _mark(key: str, slices: Sequence[Slice], missing: set[str]) -> dict[str, Any
 
 
 def _make_worker(dataset: Path, roots: audio.Roots | None, options: SimilarOptions) -> stage.Worker:
-    extractor = load_features(options, _codec(dataset))
+    extractor = _extractor(dataset, options)
 
     def extract(bunch: stage.Bunch) -> list[stage.Outcome]:
         return [_extract(extractor, dataset, roots, item) for item in bunch.items]

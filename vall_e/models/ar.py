@@ -152,6 +152,13 @@ class AR(nn.Module):
         edge = torch.full_like(codes[:, :1], self.edge)
         return self.code(torch.cat([edge, codes], dim=1)[:, : codes.shape[1]]) + self.of_prompt
 
+    def states(self, codes: Tensor) -> Tensor:
+        """[B,T,D]: what the trunk makes of level 0 int64 [B,T] alone, as of a prompt without its text."""
+        if self.is_monotone:
+            return self.trunk(self._prompt(torch.cat([codes, codes[:, -1:]], dim=1)), causal=True)[:, 1:]
+        edge = torch.full_like(codes[:, :1], self.edge)
+        return self.trunk(self.code(torch.cat([edge, codes], dim=1)), causal=True)[:, 1:]
+
     # Speaking
 
     @torch.inference_mode()
