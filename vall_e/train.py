@@ -74,6 +74,7 @@ class TrainOptions:
     save_every: int = config.option(250, "steps between two checkpoints")
     seed: int = config.option(0, "of weights, batches, prompts and dropout")
     prompt_s: float = config.option(3.0, "length of prompts")
+    join_prompts: bool = config.option(False, "several utterances as a prompt, where one is shorter")
     workers: int = config.option(1, "processes that read batches")
     device: str = config.option("auto", "cpu, cuda, cuda:1 …; auto: a card where there is one")
     bf16: bool = config.option(False, "compute in bfloat16 where that is safe")
@@ -147,8 +148,8 @@ class Trainer:
         torch.manual_seed(options.seed)
         index = Dataset(dataset).index
         frames = round(options.prompt_s * float(index.spec.frame_rate_hz))
-        self.data = Dataset(dataset, seed=options.seed, prompt_frames=frames)
-        self.validation = Dataset(dataset, "validation", seed=options.seed, prompt_frames=frames)
+        prompts: dict[str, Any] = {"seed": options.seed, "prompt_frames": frames, "join_prompts": options.join_prompts}
+        self.data, self.validation = Dataset(dataset, **prompts), Dataset(dataset, "validation", **prompts)
         if not len(self.data):
             raise UsageError(f"{dataset}: no utterance for training; build with a smaller --validation-fraction")
         if not len(self.validation):

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vall_e.dataset import Dataset
+from vall_e.dataset import Dataset, make_loader
 from vall_e.dataset.build import BuildOptions, build
 from vall_e.dataset.prompts import crop
 from vall_e.types import UsageError, Utterance
@@ -194,3 +194,56 @@ def test_a_crop_lies_within_and_has_the_length_that_is_there(frames: int, most: 
 def test_a_crop_reaches_both_ends() -> None:
     starts = {crop(10, 7, np.random.default_rng(seed))[0] for seed in range(60)}
     assert starts == {0, 1, 2, 3}
+
+
+def test_prompts_are_joined_until_they_are_long_enough(
+    built: Path, rows: list[Utterance], tools: SimpleNamespace
+) -> None:
+    """Each part is of another utterance of the speaker, whole but for the last, and nothing of the target is in it."""
+    by_id = {row.id: row for row in rows}
+    dataset = Dataset(built, prompt_frames=100, join_prompts=True, similar_probability=0)
+    longer = 0
+    for example in dataset:
+        length = example.prompt.shape[1]
+        assert 0 < length <= 100 and example.prompt_id is not None
+        longer += length > by_id[example.prompt_id].num_frames
+        own = [row for row in rows if row.speaker_id == example.speaker and row.id != example.id]
+        at = 0
+        while at < length:
+            part = example.prompt[:, at:]
+            fits = [row for row in own if np.array_equal(*_shared(tools.codes_of(row), part))]
+            ends = [row for row in own if _is_inside(part, tools.codes_of(row))]
+            assert fits or ends
+            at = at + fits[0].num_frames if fits else length
+    assert longer > len(dataset) // 2
+
+
+def _shared(whole: np.ndarray, part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return whole, part[:, : whole.shape[1]]
+
+
+def _is_inside(part: np.ndarray, whole: np.ndarray) -> bool:
+    size = part.shape[1]
+    return any(np.array_equal(part, whole[:, n : n + size]) for n in range(whole.shape[1] - size + 1))
+
+
+def test_a_filter_keeps_what_is_asked_for(built: Path, rows: list[Utterance]) -> None:
+    by_id = {row.id: row for row in rows}
+    speaker = rows[0].speaker_id
+    found = Dataset(built, speakers=[speaker], min_frames=10, max_frames=40)
+    everything = [example.id for example in Dataset(built)]
+    wanted = [name for name in everything if by_id[name].speaker_id == speaker and 10 <= by_id[name].num_frames <= 40]
+    assert [example.id for example in found] == wanted and 0 < len(wanted) < len(everything)
+    japanese = Dataset(built, languages=["ja"])
+    assert {by_id[example.id].language for example in japanese} == {"ja"}
+    again = pickle.loads(pickle.dumps(found))
+    assert [example.id for example in again] == wanted
+    with pytest.raises(UsageError, match="none of its speakers is 'nobody'"):
+        Dataset(built, speakers=["nobody"])
+
+
+def test_a_loader_of_another_filter_is_refused(built: Path) -> None:
+    state = make_loader(Dataset(built, min_frames=10), max_frames=2_000).state_dict()
+    make_loader(Dataset(built, min_frames=10), max_frames=2_000).load_state_dict(state)
+    with pytest.raises(UsageError, match="only was"):
+        make_loader(Dataset(built, min_frames=11), max_frames=2_000).load_state_dict(state)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from vall_e.types import UsageError
 from vall_e.units import Units, units_of
 
 PROMPT_S = 3
+JOIN_TRIES = 16  # draws of further utterances for a prompt
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +57,9 @@ class Dataset:
         any_speaker: whether a prompt from the similar list may be of another speaker: `similar --scope dataset` lists
             some.
         prompt_frames: prompts are cut to at most this many frames (default: 3 seconds); 0 for no prompts.
+        join_prompts: several utterances, one behind the other, where one is shorter than `prompt_frames`.
+        speakers, languages: only targets of these (as `index.speakers` and the vocabulary have them); none: all.
+        min_frames, max_frames: only targets of such a length; None: any.
 
     Raises:
         UsageError: no such dataset or split, or an option out of range.
@@ -71,6 +75,11 @@ class Dataset:
         similar_probability: float = 0.5,
         any_speaker: bool = False,
         prompt_frames: int | None = None,
+        join_prompts: bool = False,
+        speakers: Sequence[str] = (),
+        languages: Sequence[str] = (),
+        min_frames: int | None = None,
+        max_frames: int | None = None,
     ) -> None:
         if not 0 <= similar_probability <= 1:
             raise UsageError(f"similar_probability {similar_probability} is not in 0..1")
@@ -83,20 +92,57 @@ class Dataset:
         self.any_speaker = any_speaker
         self.prompt_frames = round(PROMPT_S * self.index.spec.frame_rate_hz) if prompt_frames is None else prompt_frames
         self.epoch = 0
-        self.rows = self.index.rows(files.split_number(split))
+        self.join_prompts = join_prompts
+        self.only = {
+            name: value
+            for name, value in (
+                ("speakers", tuple(sorted(speakers))),
+                ("languages", tuple(sorted(languages))),
+                ("min_frames", min_frames),
+                ("max_frames", max_frames),
+            )
+            if value not in ((), None)
+        }
+        self.rows = self._filtered(self.index.rows(files.split_number(split)))
         self._prompts = PromptChooser(
             self.index, files.split_number(split), similar_probability=similar_probability, any_speaker=any_speaker
         )
 
     def __getstate__(self) -> dict[str, object]:
-        names = ("split", "seed", "similar_probability", "any_speaker", "prompt_frames")
-        return {"built": self.index.path, "epoch": self.epoch} | {name: getattr(self, name) for name in names}
+        names = ("split", "seed", "similar_probability", "any_speaker", "prompt_frames", "join_prompts")
+        given = {name: getattr(self, name) for name in names} | self.only
+        return {"built": self.index.path, "epoch": self.epoch} | given
 
     def __setstate__(self, state: dict[str, object]) -> None:
         state = dict(state)
         epoch = state.pop("epoch")
         self.__init__(**state)  # type: ignore[misc]
         self.epoch = epoch  # type: ignore[assignment]
+
+    def _filtered(self, rows: np.ndarray) -> np.ndarray:
+        """The rows whose speaker, language and length are asked for.
+
+        Raises:
+            UsageError: a speaker or language that the dataset does not have.
+        """
+        index, kept = self.index, np.ones(len(rows), bool)
+        for name, column, known in (
+            ("speakers", index.speaker, index.speakers),
+            ("languages", index.language, index.vocabulary.languages),
+        ):
+            wanted: Sequence[str] = self.only.get(name, ())  # type: ignore[assignment]
+            strange = sorted(set(wanted) - set(known))
+            if strange:
+                raise UsageError(f"{index.path}: none of its {name} is {strange[0]!r}")
+            if wanted:
+                numbers = [number for number, value in enumerate(known) if value in wanted]
+                kept &= np.isin(column[rows], numbers)
+        lengths = index.num_frames[rows]
+        kept &= (lengths >= self.only.get("min_frames", 0)) & (
+            lengths <= self.only.get("max_frames", lengths.max(initial=0))
+        )
+        filtered: np.ndarray = rows[kept]
+        return filtered
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -128,15 +174,11 @@ class Dataset:
         index, row = self.index, int(self.rows[place])
         words = [self.seed, epoch, int(index.id_hash[row])]
         rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(words)))
-        source = self._prompts.choose(row, rng) if self.prompt_frames else None
         target, text = index.codes(row), index.tokens(row)
+        sources = self._sources(row, rng)
         prompt, prompt_text = target[:, :0], text[:0]
-        if source is not None:
-            codes = index.codes(source)
-            start, end = crop(codes.shape[1], self.prompt_frames, rng)
-            prompt = codes[:, start:end]
-            if end == codes.shape[1] or len(index.durations(source)):
-                prompt_text = text_of(index.tokens(source), index.durations(source), start, end)
+        if sources:
+            prompt, prompt_text = self._prompt(sources, rng)
         return Example(
             id=index.id(row),
             text=text,
@@ -144,9 +186,43 @@ class Dataset:
             target=target,
             language=int(index.language[row]),
             speaker=index.speakers[index.speaker[row]],
-            prompt_id=None if source is None else index.id(source),
+            prompt_id=index.id(sources[0]) if sources else None,
             prompt_text=prompt_text,
             durations=index.durations(row),
             units=units_of(index.vocabulary.kinds[text]),
             speaker_id=int(index.speaker[row]),
         )
+
+    def _sources(self, row: int, rng: np.random.Generator) -> list[int]:
+        """The utterances that the prompt is made of: one, or as many as fill it; none where there is no other."""
+        if not self.prompt_frames:
+            return []
+        first = self._prompts.choose(row, rng)
+        if first is None:
+            return []
+        sources, missing = [first], self.prompt_frames - int(self.index.num_frames[first])
+        for _ in range(JOIN_TRIES if self.join_prompts else 0):
+            if missing <= 0:
+                break
+            another = self._prompts.choose(row, rng)
+            if another is not None and another not in sources:
+                sources.append(another)
+                missing -= int(self.index.num_frames[another])
+        return sources
+
+    def _prompt(self, sources: Sequence[int], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """(codes [K,P], the tokens that they speak): the sources one behind the other, the last one cut."""
+        index, codes, texts, left = self.index, [], [], self.prompt_frames
+        for source in sources:
+            whole = index.codes(source)
+            start, end = crop(whole.shape[1], left, rng)
+            codes.append(whole[:, start:end])
+            left -= end - start
+            if end - start == whole.shape[1] or len(index.durations(source)):
+                texts.append(text_of(index.tokens(source), index.durations(source), start, end))
+            else:
+                texts.append(index.tokens(source)[:0])
+        if len(codes) == 1:
+            return codes[0], texts[0]
+        known = all(len(text) for text in texts)  # of a part without text, that of the others would mislead
+        return np.concatenate(codes, axis=1), np.concatenate(texts) if known else texts[0][:0]

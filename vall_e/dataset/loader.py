@@ -173,7 +173,14 @@ def make_loader(
         "dataset_seed": dataset.seed,
         "similar_probability": dataset.similar_probability,
         "prompt_frames": dataset.prompt_frames,
-        **({"any_speaker": True} if dataset.any_speaker else {}),  # states saved before the option existed still fit
+        # states that were saved before these options existed still fit
+        **({"any_speaker": True} if dataset.any_speaker else {}),
+        **({"join_prompts": True} if dataset.join_prompts else {}),
+        **(
+            {"only": {name: list(value) if isinstance(value, tuple) else value for name, value in dataset.only.items()}}
+            if dataset.only
+            else {}
+        ),
         "seed": seed,
         "shuffle": shuffle,
         "max_frames": max_frames,
