@@ -14,13 +14,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vall_e.dataset import Batch, Dataset, collate, for_synthesis
+from vall_e.dataset import Batch, Dataset, Example, collate, for_synthesis
 from vall_e.dataset.build import BuildOptions, build
+from vall_e.emb.codecs.registry import CodecOptions, load_codec
 from vall_e.emb.durations import DurationsOptions, durations
 from vall_e.models.ar import AR, MOST_ELAPSED, ARConfig, elapsed_of, steps_of
 from vall_e.models.nar import NAR, NARConfig
 from vall_e.models.sampling import Sampler, Sampling, probabilities
 from vall_e.models.transformer import Cache, Transformer, TransformerConfig, joined, last_of
+from vall_e.units import units_of
 
 SMALL = TransformerConfig(width=32, num_layers=2, num_heads=2, inner_width=64)
 FORMS = ("monotone", "none")
@@ -335,3 +337,36 @@ WRONG = [{"top_p": 0.0}, {"temperature": -1.0}, {"power": 0.0}, {"floor": 1.0}, 
 def test_what_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError):
         Sampling(**wrong)
+
+
+def test_codes_of_encodec_are_learnt_by_heart(encodec_weights: Path, demo_speech: np.ndarray, built: Path) -> None:
+    """Speech in the codes of an EnCodec of random weights, as one utterance: both forms of both models."""
+    codec = load_codec(CodecOptions(audio_backend="encodec", weights=encodec_weights, levels=8))
+    (codes,) = codec.encode([demo_speech[:12_000]])
+    vocabulary = Dataset(built).index.vocabulary
+    text = vocabulary.encode("bɪɡ mˈuːn", "a test")
+    units = units_of(vocabulary.kinds[text])
+    durations = np.zeros(len(text), np.int32)
+    durations[units.places] = np.diff(np.linspace(0, codes.shape[1], len(units.places) + 1).astype(int))
+    shared: dict[str, Any] = {"text": text, "target": codes, "durations": durations, "units": units, "language": 0}
+    nothing: dict[str, Any] = {
+        "prompt": codes[:, :0],
+        "prompt_text": text[:0],
+        "prompt_id": None,
+        "speaker": "",
+        "speaker_id": 0,
+    }
+    one = collate([Example(id="one", **shared, **nothing)], codebook_size=1024)
+    codebooks = torch.from_numpy(np.array(codec.codebooks, np.float32))  # type: ignore[attr-defined]
+    for alignment in FORMS:
+        ar = make_ar(built, alignment)
+        overfit(ar, one)
+        batch = for_synthesis([text], [codes[:, :0]], [0], vocabulary, codebook_size=1024)
+        spoken = ar.speak(batch, Sampler(Sampling(temperature=0)), max_frames=200)
+        assert spoken.stopped and float((spoken.codes == one.target[0, 0]).float().mean()) >= 0.99
+        levels = make_nar(built, alignment, "codes")
+        overfit(levels, one, steps=150)
+        assert float((levels.fill(one, one.target[0, 0]) == one.target[0]).float().mean()) >= 0.99
+        sizes = (len(vocabulary), len(vocabulary.languages), 1024, 8, codebooks.shape[2])
+        latent = NAR(NARConfig(*sizes, alignment=alignment, trunk=SMALL, text=SMALL), codebooks)
+        assert overfit(latent, one, steps=400) < 0.05
