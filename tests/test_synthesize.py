@@ -95,7 +95,7 @@ def test_a_prompt_of_another_rate_is_resampled(run: Path, voice: Path, tmp_path:
     ("text", "language", "message"),
     [
         (" ", "en", "the text is empty"),
-        ("cat", "de", "language 'de': the model was trained with en only"),
+        ("cat", "German", "language 'de': the model was trained with en only"),
         ("three", "en", r"never trained with the phones 'θ' of 'θɹˈiː'"),
     ],
 )

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vall_e import audio, config, progress, trained
+from vall_e.languages import parse_language
 from vall_e.types import UsageError
 
 if TYPE_CHECKING:
@@ -146,13 +147,14 @@ class Synthesizer:
 
         Args:
             text: what to say.
-            language: its ISO 639-1 code.
+            language: its code or name.
             prompt: codes uint16 [K,P] of the voice; None: whatever voice comes.
             prompt_text: what the prompt says; models without alignment speak better with it.
 
         Raises:
             UsageError: an empty text, or a language or phone that the model does not know.
         """
+        language = parse_language(language) or language
         said = self._tokens(prompt_text, language)
         tokens, number = self.model.tokens(text, language), self.model.description.vocabulary.language_ids[language]
         tries = [self.speak_tokens(tokens, number, prompt, said, attempt=n) for n in range(self.options.best_of)]

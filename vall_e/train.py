@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 STAGE = "train"
 METRICS, SUMMARY, CURVES, SAMPLES_FOLDER = "metrics.jsonl", "summary.json", "curves.png", "samples"
 CHECKPOINT, OLD = "checkpoint", "checkpoint.old"
+CHECKED_ROWS = 10_000
 SAMPLES = 64  # of the validation split in each evaluation, at most
 # options that a resumed run may change
 FREE = frozenset({"steps", "minutes", "workers", "device", "save_every", "eval_every", "samples", "compile"})
@@ -219,10 +220,6 @@ class Trainer:
 
     # The loop
 
-    @property
-    def total_steps(self) -> int:
-        return self.options.steps
-
     def share_done(self) -> float:
         """How much of the run is over, 0 … 1."""
         if self.options.minutes:
@@ -260,6 +257,11 @@ class Trainer:
         import torch
 
         torch.manual_seed((self.options.seed << 32) + self.step * self.ranks.count + self.ranks.rank)
+        if self.options.alignment == "monotone":
+            for batch in group:
+                if not batch.is_aligned:
+                    name = batch.ids[int(batch.frame_units[:, 0].argmin())]
+                    raise UsageError(_not_aligned(self.data.index.path, name))
         group = [batch.to(self.device) for batch in group]
         self.tokens += sum(int(batch.target_lengths.sum()) for batch in group)
         values: dict[str, float] = {}
@@ -510,14 +512,18 @@ def _after(row: int, count: int) -> Iterator[int]:
 
 
 def _check_aligned(path: Path, data: Dataset, options: TrainOptions) -> None:
-    """Raises UsageError where frames are to be given their phones, and nobody knows them."""
+    """Raises UsageError where frames are to be given their phones, and nobody knows them: of the first rows at once."""
     if options.alignment != "monotone":
         return
     index = data.index
-    unknown = next((index.id(row) for row in data.rows if not len(index.durations(int(row)))), None)
-    if unknown is not None:
-        advice = f"run python -m vall_e.emb.durations --input-dataset {path.parent}, then build, or --alignment none"
-        raise UsageError(f"{path}: no durations of {unknown}; {advice}")
+    for row in data.rows[:CHECKED_ROWS]:
+        if not len(index.durations(int(row))):
+            raise UsageError(_not_aligned(path, index.id(int(row))))
+
+
+def _not_aligned(path: Path, name: str) -> str:
+    advice = f"run python -m vall_e.emb.durations --input-dataset {path.parent}, then build, or --alignment none"
+    return f"{path}: no durations of {name}; {advice}"
 
 
 def _shapes(

@@ -47,7 +47,7 @@ class Description:
         vocabulary: of the tokens.
         codec: of the codes.
         process: the options that the training data were made with.
-        codec_weights: a file of the codec's weights, where they are not the back end's own.
+        trained: the options of the training, and how far it went.
     """
 
     ar: Mapping[str, Any] | None
