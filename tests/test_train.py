@@ -161,9 +161,26 @@ def test_another_model_is_gone_on_from(built: Path, tmp_path: Path) -> None:
 def test_without_durations_the_command_is_named(tmp_path: Path) -> None:
     spoken_dataset.make(tmp_path, count=20)
     built = build(tmp_path, tmp_path / "built", BuildOptions()).output
-    with pytest.raises(UsageError, match=r"no durations of g/s0/000.wav; run python -m vall_e.emb.durations"):
+    with pytest.raises(
+        UsageError, match="no durations, which --alignment monotone needs; run python -m vall_e.emb.durations"
+    ):
         train(built, tmp_path / "run", TrainOptions(**SMALL))
     train(built, tmp_path / "run", TrainOptions(**(SMALL | {"steps": 1, "alignment": "none"})))
+
+
+def test_utterances_without_durations_are_left_out_and_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = spoken_dataset.make(tmp_path, count=30)
+    rows = [json.loads(line) for line in (tmp_path / "utterances.jsonl").read_text().splitlines()]
+    rows[2]["phonemes"] = "nˈaɪn " * 40  # more phones than frames
+    (tmp_path / "utterances.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    durations(tmp_path, DurationsOptions(executor="serial"))
+    built = build(tmp_path, tmp_path / "built", BuildOptions()).output
+    train(built, tmp_path / "run", TrainOptions(**(SMALL | {"steps": 2})))
+    assert "note: 1 of 30 utterances have no durations and are left out" in capsys.readouterr().err
+    kept = {example.id for example in Dataset(built, aligned=True)}
+    assert made.rows[2].id not in kept and len(kept) == len(Dataset(built)) - 1
 
 
 def test_no_validation_split(tmp_path: Path) -> None:
@@ -172,7 +189,7 @@ def test_no_validation_split(tmp_path: Path) -> None:
     (made.folder / "utterances.jsonl").write_text(text.replace('"validation"', '"train"'))
     built = build(tmp_path, tmp_path / "built", BuildOptions()).output
     with pytest.raises(UsageError, match="no utterance for validation; build with a larger --validation-fraction"):
-        train(built, tmp_path / "run", TrainOptions(**SMALL))
+        train(built, tmp_path / "run", TrainOptions(**(SMALL | {"alignment": "none"})))
 
 
 def test_a_loss_that_is_no_number_keeps_the_last_checkpoint(

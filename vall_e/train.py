@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 STAGE = "train"
 METRICS, SUMMARY, CURVES, SAMPLES_FOLDER = "metrics.jsonl", "summary.json", "curves.png", "samples"
 CHECKPOINT, OLD = "checkpoint", "checkpoint.old"
-CHECKED_ROWS = 10_000
 SAMPLES = 64  # of the validation split in each evaluation, at most
 # options that a resumed run may change
 FREE = frozenset({"steps", "minutes", "workers", "device", "save_every", "eval_every", "samples", "compile"})
@@ -149,13 +148,16 @@ class Trainer:
         torch.manual_seed(options.seed)
         index = Dataset(dataset).index
         frames = round(options.prompt_s * float(index.spec.frame_rate_hz))
-        prompts: dict[str, Any] = {"seed": options.seed, "prompt_frames": frames, "join_prompts": options.join_prompts}
-        self.data, self.validation = Dataset(dataset, **prompts), Dataset(dataset, "validation", **prompts)
+        is_monotone = options.alignment == "monotone"
+        chosen: dict[str, Any] = {"seed": options.seed, "prompt_frames": frames, "join_prompts": options.join_prompts}
+        chosen["aligned"] = is_monotone
+        self.data, self.validation = Dataset(dataset, **chosen), Dataset(dataset, "validation", **chosen)
+        if is_monotone and not self.ranks.rank:
+            _check_aligned(dataset, self.data)
         if not len(self.data):
             raise UsageError(f"{dataset}: no utterance for training; build with a smaller --validation-fraction")
         if not len(self.validation):
             raise UsageError(f"{dataset}: no utterance for validation; build with a larger --validation-fraction")
-        _check_aligned(dataset, self.data, options)
         self.loader = make_loader(
             self.data,
             max_frames=options.max_frames,
@@ -257,11 +259,6 @@ class Trainer:
         import torch
 
         torch.manual_seed((self.options.seed << 32) + self.step * self.ranks.count + self.ranks.rank)
-        if self.options.alignment == "monotone":
-            for batch in group:
-                if not batch.is_aligned:
-                    name = batch.ids[int(batch.frame_units[:, 0].argmin())]
-                    raise UsageError(_not_aligned(self.data.index.path, name))
         group = [batch.to(self.device) for batch in group]
         self.tokens += sum(int(batch.target_lengths.sum()) for batch in group)
         values: dict[str, float] = {}
@@ -511,19 +508,19 @@ def _after(row: int, count: int) -> Iterator[int]:
     return ((row + step) % count for step in range(1, count))
 
 
-def _check_aligned(path: Path, data: Dataset, options: TrainOptions) -> None:
-    """Raises UsageError where frames are to be given their phones, and nobody knows them: of the first rows at once."""
-    if options.alignment != "monotone":
-        return
+def _check_aligned(path: Path, data: Dataset) -> None:
+    """Says how many utterances are left out, as nobody knows which of their frames belong to which phone.
+
+    Raises:
+        UsageError: all are.
+    """
     index = data.index
-    for row in data.rows[:CHECKED_ROWS]:
-        if not len(index.durations(int(row))):
-            raise UsageError(_not_aligned(path, index.id(int(row))))
-
-
-def _not_aligned(path: Path, name: str) -> str:
-    advice = f"run python -m vall_e.emb.durations --input-dataset {path.parent}, then build, or --alignment none"
-    return f"{path}: no durations of {name}; {advice}"
+    missing = int((index.aligned == 0).sum())
+    if missing == len(index):
+        advice = f"run python -m vall_e.emb.durations --input-dataset {path.parent}, then build, or --alignment none"
+        raise UsageError(f"{path}: no durations, which --alignment monotone needs; {advice}")
+    if missing:
+        print(f"note: {missing:,} of {len(index):,} utterances have no durations and are left out", file=sys.stderr)
 
 
 def _shapes(

@@ -150,7 +150,6 @@ class EntryReader:
             scores=np.array(scores, np.float32),
         )
 
-
     def _durations_of(self, utterance: Utterance, num_tokens: int) -> np.ndarray:
         place = None if self._durations is None else self._durations.get(utterance.id)
         frames = None if place is None else place.read(Durations).durations_frames

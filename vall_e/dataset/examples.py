@@ -60,6 +60,7 @@ class Dataset:
         join_prompts: several utterances, one behind the other, where one is shorter than `prompt_frames`.
         speakers, languages: only targets of these (as `index.speakers` and the vocabulary have them); none: all.
         min_frames, max_frames: only targets of such a length; None: any.
+        aligned: only targets whose durations are known.
 
     Raises:
         UsageError: no such dataset or split, or an option out of range.
@@ -80,6 +81,7 @@ class Dataset:
         languages: Sequence[str] = (),
         min_frames: int | None = None,
         max_frames: int | None = None,
+        aligned: bool = False,
     ) -> None:
         if not 0 <= similar_probability <= 1:
             raise UsageError(f"similar_probability {similar_probability} is not in 0..1")
@@ -100,8 +102,9 @@ class Dataset:
                 ("languages", tuple(sorted(languages))),
                 ("min_frames", min_frames),
                 ("max_frames", max_frames),
+                ("aligned", aligned),
             )
-            if value not in ((), None)
+            if value not in ((), None, False)
         }
         self.rows = self._filtered(self.index.rows(files.split_number(split)))
         self._prompts = PromptChooser(
@@ -141,6 +144,8 @@ class Dataset:
         kept &= (lengths >= self.only.get("min_frames", 0)) & (
             lengths <= self.only.get("max_frames", lengths.max(initial=0))
         )
+        if "aligned" in self.only:
+            kept &= index.aligned[rows] > 0
         filtered: np.ndarray = rows[kept]
         return filtered
 

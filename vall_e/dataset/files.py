@@ -39,6 +39,7 @@ INDEX_COLUMNS = {
     "speaker": np.int32,
     "language": np.int32,
     "split": np.int8,
+    "aligned": np.int8,
 }
 ROW_COLUMNS = {
     "codes": np.uint16,
@@ -104,6 +105,7 @@ class Writer:
             "num_similar": [len(entry.similar) for entry in entries],
             "speaker": [entry.speaker for entry in entries],
             "language": [entry.language for entry in entries],
+            "aligned": [len(entry.durations) > 0 for entry in entries],
             "split": [self._split(entry, number) for entry, number in zip(entries, recordings, strict=True)],
         }
         for name, column in values.items():

@@ -18,7 +18,8 @@ class Index:
 
     Columns are read-only numpy views [n] of the mapped index: `num_frames`, `num_tokens` (<bos> and <eos> included),
     `num_similar`, `speaker` (place in `speakers`), `language` (id in `vocabulary`), `split` (0 training, 1 validation),
-    `start_samples`, `num_samples`, and the hashes `id_hash` and `recording_hash`.
+    `aligned` (1 where durations are known), `start_samples`, `num_samples`, and the hashes `id_hash` and
+    `recording_hash`.
 
     Pickled, it is its path alone: a worker process maps the files itself.
 
@@ -32,6 +33,7 @@ class Index:
     speaker: np.ndarray
     language: np.ndarray
     split: np.ndarray
+    aligned: np.ndarray
     start_samples: np.ndarray
     num_samples: np.ndarray
     id_hash: np.ndarray

@@ -66,7 +66,6 @@ class PromptChooser:
         allowed: np.ndarray = ~refused
         return allowed
 
-
     def _same_take(self, row: int, others: np.ndarray) -> np.ndarray:
         """bool [N]: which of `others` are the target's take under another name, as a copy or a second microphone."""
         index = self.index
