@@ -152,7 +152,7 @@ def prepare(folder: Path, voices: Path) -> Path:
 def train_model(
     built: Path, run: Path, *, minutes: float, model: str = "both", init: str = ""
 ) -> subprocess.Popen[bytes]:
-    """Starts training as `configs/train-tiny.yaml` says, on one thread; an interrupted run goes on."""
+    """Starts training as `configs/train-tiny.yaml` says, on one thread; an interrupted run resumes."""
     command = [
         sys.executable,
         "-m",

@@ -21,7 +21,8 @@ import numpy as np
 from vall_e import audio, config, layout, progress, storage
 from vall_e.emb import voice
 from vall_e.emb.asr.listen import MODEL_NAME, RATE_HZ, Listener
-from vall_e.emb.text.written import characters, edit_path
+from vall_e.emb.codecs.base import mono
+from vall_e.emb.text.written import character_error_rate
 from vall_e.synthesize import Synthesizer
 from vall_e.types import UsageError, Utterance
 
@@ -121,11 +122,9 @@ def _one(
     sounds = [spoken.audio, *codec.decode([example.target])]
     if example.prompt.shape[1]:
         sounds += codec.decode([example.prompt])
-    heard = [audio.resample(_mono(sound), rate_hz, RATE_HZ) for sound in sounds]
-    own = characters(row.spoken or row.text)
-    errors = [
-        edit_path(own, characters(text))[0] / max(1, len(own)) for text in listener.texts(heard[:2], [row.language] * 2)
-    ]
+    heard = [audio.resample(mono(sound), rate_hz, RATE_HZ) for sound in sounds]
+    own = row.spoken or row.text
+    errors = [character_error_rate(own, text) for text in listener.texts(heard[:2], [row.language] * 2)]
     found: dict[str, Any] = {"id": row.id, "stopped": spoken.stopped}
     found |= {"cer": round(errors[0], 4), "codec_cer": round(errors[1], 4)}
     found["length"] = round(spoken.codes.shape[1] / example.target.shape[1], 4)
@@ -143,10 +142,6 @@ def _tokens_of(speaker: Synthesizer, data: Any, example: Any, row: Utterance) ->
     """The phonemes of the dataset in the numbers of the model."""
     vocabulary = speaker.model.description.vocabulary
     return example.text if vocabulary == data.index.vocabulary else vocabulary.encode(row.phonemes, row.id)
-
-
-def _mono(sound: np.ndarray) -> np.ndarray:
-    return sound if sound.ndim == 1 else np.ascontiguousarray(sound.mean(axis=0))
 
 
 def _summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -170,15 +170,12 @@ class Synthesizer:
     def _errors(self, tries: Sequence[Spoken], text: str, language: str) -> list[float]:
         """The character error rate of what a recogniser reads in each."""
         from vall_e.emb.asr.listen import RATE_HZ, Listener
-        from vall_e.emb.text.written import characters, edit_path
+        from vall_e.emb.codecs.base import mono
+        from vall_e.emb.text.written import character_error_rate
 
         listener = Listener(self.options.backend, model_name=self.options.model_name, device=self.options.device)
-        sounds = [audio.resample(_mono(each.audio), each.rate_hz, RATE_HZ) for each in tries]
-        own = characters(text)
-        return [
-            edit_path(own, characters(heard))[0] / max(1, len(own))
-            for heard in listener.texts(sounds, [language] * len(tries))
-        ]
+        sounds = [audio.resample(mono(each.audio), each.rate_hz, RATE_HZ) for each in tries]
+        return [character_error_rate(text, heard) for heard in listener.texts(sounds, [language] * len(tries))]
 
     def speak_tokens(
         self,
@@ -258,10 +255,6 @@ def _seed(seed: int, attempt: int, tokens: np.ndarray, language: int) -> int:
     """Of one attempt at one text, so that what else is spoken changes nothing."""
     content = f"{seed}\0{attempt}\0{language}\0".encode() + tokens.astype("<i4").tobytes()
     return int.from_bytes(hashlib.sha256(content).digest()[:7], "little")
-
-
-def _mono(samples: np.ndarray) -> np.ndarray:
-    return samples if samples.ndim == 1 else samples.mean(axis=0)
 
 
 def main(argv: Sequence[str] | None = None, *, prog: str = "python -m vall_e.synthesize") -> int:

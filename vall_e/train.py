@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from vall_e import config, storage, trained
 from vall_e.dataset.vocab import SPECIALS
+from vall_e.emb.codecs.registry import load_same_codec
 from vall_e.synthesize import SynthesizeOptions, Synthesizer
 from vall_e.types import ContractError, UsageError
 
@@ -137,16 +138,16 @@ class Ranks:
 class Trainer:
     """Both models on their way. `step` is the number of steps done."""
 
-    def __init__(self, dataset: Path, output: Path, options: TrainOptions, *, stop_at: int | None = None) -> None:
+    def __init__(self, dataset: Path, output: Path, options: TrainOptions) -> None:
         import torch
 
-        from vall_e.dataset import Dataset, make_loader
+        from vall_e.dataset import Dataset, Index, make_loader
 
-        self.options, self.output, self.stop_at = options, output, stop_at
+        self.options, self.output = options, output
         self.device = _device(options.device)
         self.ranks = Ranks.start(self.device)
         torch.manual_seed(options.seed)
-        index = Dataset(dataset).index
+        index = Index(dataset)
         frames = round(options.prompt_s * float(index.spec.frame_rate_hz))
         is_monotone = options.alignment == "monotone"
         chosen: dict[str, Any] = {"seed": options.seed, "prompt_frames": frames, "join_prompts": options.join_prompts}
@@ -235,7 +236,7 @@ class Trainer:
         progress = _Progress(self)
         started, before = time.monotonic(), self.seconds
         batches = self._batches()
-        while self.share_done() < 1 and self.step != self.stop_at:
+        while self.share_done() < 1:
             group = [next(batches) for _ in range(self.options.accumulate)]
             values = self._train_step(group)
             self.step += 1
@@ -246,8 +247,7 @@ class Trainer:
                 self._report(values)
             if self.step % self.options.save_every == 0 or is_last:
                 self._save()
-        if self.share_done() >= 1:
-            self._finish()
+        self._finish()
 
     def _batches(self) -> Iterator[Batch]:
         while True:
@@ -375,7 +375,7 @@ class Trainer:
         """Of the dataset."""
         index = self.data.index
         process = index.built.get("process") or {}
-        return trained.load_same_codec(index.spec, process, str(index.path), weights=self.options.weights)
+        return load_same_codec(index.spec, process, str(index.path), weights=self.options.weights)
 
     # What lies on disk
 

@@ -19,7 +19,7 @@ import numpy as np
 from vall_e import storage
 from vall_e.dataset.vocab import Vocabulary
 from vall_e.emb.codecs.base import Codec
-from vall_e.emb.codecs.registry import CodecOptions, load_codec
+from vall_e.emb.codecs.registry import load_same_codec
 from vall_e.types import CodecSpec, ContractError, UsageError
 from vall_e.units import PAUSE, kind_of
 
@@ -34,7 +34,6 @@ MODEL_JSON, WEIGHTS = "model.json", "model.safetensors"
 MADE_BY = "python -m vall_e.train"
 PAUSES = ".,; "  # marks that another one may be read as, the first that a model knows
 EMBEDDED = Path(__file__).parent / "models" / "tiny"  # ships with the package
-OF_CODEC = ("audio_backend", "levels", "bit_width", "dtype")  # options of process that choose the codec
 OF_TEXT = ("phonemizer", "punctuation", "stress", "strip", "normalise", "japanese")
 
 
@@ -206,25 +205,6 @@ def fingerprint(folder: Path | str) -> str:
     """sha256 of a model's weights."""
     path = (EMBEDDED if str(folder) == "tiny" else Path(folder)) / WEIGHTS
     return hashlib.sha256(storage.require_file(path, MADE_BY).read_bytes()).hexdigest()
-
-
-def codec_options(process: Mapping[str, Any], *, device: str = "cpu", weights: Path | None = None) -> CodecOptions:
-    """Those of the codec that a dataset was made with."""
-    return CodecOptions(weights=weights, device=device, **{name: process[name] for name in OF_CODEC if name in process})
-
-
-def load_same_codec(
-    spec: CodecSpec, process: Mapping[str, Any], where: str, *, device: str = "cpu", weights: Path | None = None
-) -> Codec:
-    """The codec of a dataset or model.
-
-    Raises:
-        UsageError: its weights are others now.
-    """
-    codec = load_codec(codec_options(process, device=device, weights=weights))
-    if codec.spec != spec:
-        raise UsageError(f"{where}: made with other weights of the codec {spec.name}; give them with --weights")
-    return codec
 
 
 def codebooks_of(codec: Codec) -> torch.Tensor | None:

@@ -51,7 +51,7 @@ def best_by_trying_all(model: hmm.Model, codes: np.ndarray, text: hmm.Spelling) 
 def test_the_search_finds_the_best_of_all_paths(seed: int, phonemes: str) -> None:
     rng = np.random.default_rng(seed)
     log_probs = np.log(rng.dirichlet(np.ones(6), size=(2, 5))).transpose(0, 2, 1).astype(np.float32)
-    model = hmm.Model((hmm.SILENCE, "a", "b"), 2, log_probs, np.zeros((2, 6), np.float32))
+    model = hmm.Model((hmm.SILENCE, "a", "b"), 2, log_probs)
     text = model.spell(phonemes)
     items = [(rng.integers(0, 6, (2, int(size))), text) for size in rng.integers(1, 9, 3)]
     for (codes, _), path in zip(items, hmm.align(model, items), strict=True):

@@ -145,7 +145,7 @@ def _learn(
                 counts.add(own, path.states)
         model = counts.model(names, sub_states)
     content = io.BytesIO()
-    np.savez(content, log_probs=model.log_probs, background=model.background)
+    np.savez(content, log_probs=model.log_probs)
     storage.write_whole(dataset / layout.DURATIONS_MODEL, lambda file: file.write(content.getvalue()), dataset)
     pool: dict[str, list[str]] = defaultdict(list)
     for row in chosen:
@@ -169,8 +169,8 @@ def load_model(dataset: Path, num_levels: int) -> tuple[hmm.Model, dict[str, lis
     """(the model of the phones, texts by language) that an earlier run learnt."""
     head = storage.read_json(dataset / layout.DURATIONS_JSON) or {}
     with np.load(dataset / layout.DURATIONS_MODEL, allow_pickle=False) as file:
-        log_probs, background = file["log_probs"], file["background"]
-    model = hmm.Model((hmm.SILENCE, *head["phones"]), head["sub_states"], log_probs, background)
+        log_probs = file["log_probs"]
+    model = hmm.Model((hmm.SILENCE, *head["phones"]), head["sub_states"], log_probs)
     return model, head["texts"]
 
 

@@ -71,12 +71,10 @@ class Model:
         names: SILENCE, then the phones.
         sub_states: of a phone.
         log_probs: float32 [L,C,N] of L levels, C codes, N states.
-        background: float32 [L,C], of the whole corpus.
     """
 
-    def __init__(self, names: Sequence[str], sub_states: int, log_probs: np.ndarray, background: np.ndarray) -> None:
-        self.names, self.sub_states = tuple(names), sub_states
-        self.log_probs, self.background = log_probs, background
+    def __init__(self, names: Sequence[str], sub_states: int, log_probs: np.ndarray) -> None:
+        self.names, self.sub_states, self.log_probs = tuple(names), sub_states, log_probs
         self._first = {name: 1 + sub_states * (number - 1) for number, name in enumerate(names)}
         self._first[SILENCE] = 0
 
@@ -106,11 +104,6 @@ class Model:
         for level in range(1, self.num_levels):
             total = total + self.log_probs[level][codes[level]]
         return total
-
-    def background_log_prob(self, codes: np.ndarray) -> float:
-        """Nats a frame of integers [K,T] by the codes' frequencies in the corpus."""
-        found = [self.background[level][codes[level]].mean() for level in range(self.num_levels)]
-        return float(np.sum(found))
 
 
 def align(model: Model, items: Sequence[tuple[np.ndarray, Spelling]]) -> list[Path | None]:
@@ -236,4 +229,4 @@ class Counts:
         background = whole / whole.sum(axis=1, keepdims=True)
         total = self.of.sum(axis=1)  # [L,N]
         share = (self.of + PRIOR * background[:, :, None]) / (total[:, None, :] + PRIOR)
-        return Model(names, sub_states, np.log(share).astype(np.float32), np.log(background).astype(np.float32))
+        return Model(names, sub_states, np.log(share).astype(np.float32))

@@ -163,11 +163,12 @@ def _extractor(dataset: Path, options: SimilarOptions) -> FeatureExtractor:
     if wanted is None:
         return extractor
     from vall_e import trained
+    from vall_e.emb.codecs.registry import load_same_codec
     from vall_e.emb.features.vectors import Tables
 
     if wanted == "codec":
         process = _dataset_json(dataset).get("config") or {}
-        codebooks = trained.codebooks_of(trained.load_same_codec(spec, process, str(dataset)))
+        codebooks = trained.codebooks_of(load_same_codec(spec, process, str(dataset)))
         if codebooks is None:
             raise UsageError(f"similarity backend codec: the codec {spec.name} offers no vectors; choose codes")
         extractor.vectors = Tables(codebooks.numpy())  # type: ignore[attr-defined]

@@ -31,11 +31,11 @@ from vall_e.emb.asr.align_pocketsphinx import PocketSphinxAligner
 from vall_e.emb.asr.listen import RATE_HZ, Listener
 from vall_e.emb.asr.pocketsphinx import to_int16
 from vall_e.emb.asr.registry import RECOGNISERS
-from vall_e.emb.codecs.base import decode
-from vall_e.emb.codecs.registry import CodecOptions, load_codec
+from vall_e.emb.codecs.base import decode, mono
+from vall_e.emb.codecs.registry import load_same_codec
 from vall_e.emb.text.written import characters, edit_path
 from vall_e.executor import EXECUTORS, make_executor
-from vall_e.types import UsageError, Utterance, safe_path
+from vall_e.types import CodecSpec, Utterance, safe_path
 
 STAGE = "verify"
 NAMES = ("cer", "cer_margin", "edge_errors", "align_score", "align_edge", "edge_speech_s", "align_margin")
@@ -138,12 +138,10 @@ class Worker:
         import torch
 
         torch.set_num_threads(1)
-        made = head.get("config") or {}
-        known = {key: made[key] for key in ("audio_backend", "levels", "bit_width", "dtype") if key in made}
         self.dataset = dataset
-        self.codec = load_codec(CodecOptions(weights=options.weights, device=options.device, **known))
-        if storage.to_row(self.codec.spec) != head.get("codec"):
-            raise UsageError(f"{dataset}: made with other weights of its codec; give them with --weights")
+        spec = storage.from_row(CodecSpec, head.get("codec"), f"{dataset / layout.DATASET_JSON}: codec")
+        made = head.get("config") or {}
+        self.codec = load_same_codec(spec, made, str(dataset), device=options.device, weights=options.weights)
         self.listener = Listener(options.backend, model_name=options.model_name, device=options.device)
         self.aligner = PocketSphinxAligner(lambda word, language: word)
 
@@ -163,8 +161,7 @@ class Worker:
     def _decoded(self, row: Utterance) -> np.ndarray:
         """What a row's codes sound like: float32 [n] at 16 kHz."""
         samples = decode(self.codec, storage.read_array(safe_path(self.dataset, row.codes)))
-        mono = samples if samples.ndim == 1 else samples.mean(axis=0)
-        return audio.resample(np.ascontiguousarray(mono), self.codec.spec.sample_rate_hz, RATE_HZ)
+        return audio.resample(mono(samples), self.codec.spec.sample_rate_hz, RATE_HZ)
 
     def _by_recogniser(self, samples: np.ndarray, text: str, item: Item) -> dict[str, float | None]:
         own, heard = characters(_text(item.row)), characters(text)

@@ -214,6 +214,12 @@ def decode(
     return audio[..., :num_samples]
 
 
+def mono(samples: np.ndarray) -> np.ndarray:
+    """What a codec decoded, [n] or [C,n], as one channel [n]."""
+    one: np.ndarray = samples if samples.ndim == 1 else samples.mean(axis=0)
+    return one
+
+
 def check_codes(codes: np.ndarray, spec: CodecSpec) -> None:
     """Raises ContractError unless `codes` are integers [K,T], 1 ≤ K ≤ levels, 1 ≤ T, all inside the codebook."""
     try:

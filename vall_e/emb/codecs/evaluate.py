@@ -20,7 +20,7 @@ import numpy as np
 
 from vall_e import audio as audio_files
 from vall_e import config, storage
-from vall_e.emb.codecs.base import Codec
+from vall_e.emb.codecs.base import Codec, mono
 from vall_e.emb.codecs.registry import CodecOptions, load_codec
 from vall_e.executor import devices
 from vall_e.types import BackendError, CodecSpec, UsageError
@@ -171,7 +171,7 @@ def _score(
     coded: Sequence[np.ndarray],
     rtf: tuple[float, float],
 ) -> Score:
-    pairs = [(one, _mono(two)[: len(one)]) for one, two in zip(references, decoded, strict=True)]
+    pairs = [(one, mono(two)[: len(one)]) for one, two in zip(references, decoded, strict=True)]
     last = np.concatenate([codes[num_levels - 1] for codes in coded])
     opinions = [value for one, two in pairs if (value := pesq(one, two, spec.sample_rate_hz)) is not None]
     return Score(
@@ -188,10 +188,6 @@ def _score(
         encode_rtf=rtf[0],
         decode_rtf=rtf[1],
     )
-
-
-def _mono(samples: np.ndarray) -> np.ndarray:
-    return samples if samples.ndim == 1 else samples.mean(axis=0)
 
 
 def show(scores: Sequence[Score]) -> None:
@@ -244,7 +240,7 @@ def draw(codecs: Sequence[Codec], clip: np.ndarray, sample_rate_hz: int, path: P
         reference = audio_files.resample(clip, sample_rate_hz, spec.sample_rate_hz)
         (codes,), scales = codec.encode([reference]), codec.scales([reference])
         for axis, num_levels in zip(row, (1, max(1, spec.num_levels // 2), spec.num_levels), strict=True):
-            decoded = _mono(codec.decode([codes[:num_levels]], scales)[0])[: len(reference)]
+            decoded = mono(codec.decode([codes[:num_levels]], scales)[0])[: len(reference)]
             _draw_one(axis, decoded, spec.sample_rate_hz, f"{spec.name}, {num_levels} of {spec.num_levels} levels")
     figure.tight_layout()
     figure.savefig(path, dpi=90)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from vall_e import config
 from vall_e.emb.codecs.base import CheckedCodec, Codec
 from vall_e.executor import devices
 from vall_e.registry import Registry
-from vall_e.types import BackendError, UsageError
+from vall_e.types import BackendError, CodecSpec, UsageError
+
+CHOOSING = ("audio_backend", "levels", "bit_width", "dtype")  # options that choose the codec
 
 CODECS = Registry(
     "codec",
@@ -65,3 +69,25 @@ def load_codec(options: CodecOptions) -> Codec:
         what = "what its factory returns is no Codec; see docs/extending.md"
         raise BackendError(f"codec {options.audio_backend}: {what}")
     return CheckedCodec(codec)
+
+
+def load_same_codec(
+    spec: CodecSpec, process: Mapping[str, Any], where: str, *, device: str = "cpu", weights: Path | None = None
+) -> Codec:
+    """The codec of a dataset or model.
+
+    Args:
+        spec: the codec that it was made with.
+        process: the options of `process` that it was made with.
+        where: names it in an error.
+        device: where it computes.
+        weights: of the codec, where they are not its back end's own.
+
+    Raises:
+        UsageError: its weights are others now. BackendError: as `load_codec`.
+    """
+    chosen = {name: process[name] for name in CHOOSING if name in process}
+    codec = load_codec(CodecOptions(weights=weights, device=device, **chosen))
+    if codec.spec != spec:
+        raise UsageError(f"{where}: made with other weights of the codec {spec.name}; give them with --weights")
+    return codec

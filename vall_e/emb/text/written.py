@@ -49,3 +49,14 @@ def edit_path(own: Sequence[str], heard: Sequence[str]) -> tuple[int, frozenset[
             if own:
                 wrong.add(min(here, len(own) - 1))
     return rows[-1][-1], frozenset(wrong)
+
+
+def character_error_rate(own: str, heard: str) -> float:
+    """The share of a text's characters that are wrong in what was recognised; above 1 where much was added.
+
+    Example:
+        >>> character_error_rate("It's ten.", "its tan")
+        0.16666666666666666
+    """
+    wanted = characters(own)
+    return edit_path(wanted, characters(heard))[0] / max(len(wanted), 1)
