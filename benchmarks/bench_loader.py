@@ -21,7 +21,7 @@ import pyarrow as pa
 import torch
 
 from vall_e import storage
-from vall_e.dataset import Dataset, collate, files, make_loader
+from vall_e.dataset import Dataset, files, make_loader
 from vall_e.dataset.build import built_json
 from vall_e.dataset.examples import Example
 from vall_e.dataset.vocab import Vocabulary
@@ -41,8 +41,9 @@ def synthesise(folder: Path, count: int, mean_frames: int) -> None:
     rng = np.random.default_rng(0)
     vocabulary = Vocabulary.of("abcdefghijklmnopqrstuvwxyz ", ["en"])
     folder.mkdir(parents=True)
-    layout = {"batch_rows": BATCH_ROWS, "file_batches": 128}
-    writer = files.Writer(folder, count, fingerprint="0" * 64, fraction=0.01, **layout)
+    writer = files.Writer(
+        folder, count, fingerprint="0" * 64, fraction=0.01, batch_rows=BATCH_ROWS, file_batches=128
+    )
     pool = rng.integers(0, SPEC.codebook_size, (SPEC.num_levels, 1 << 16)).astype(np.uint16)
     for first in range(0, count, BATCH_ROWS):
         rows = range(first, min(first + BATCH_ROWS, count))
@@ -78,6 +79,7 @@ def entry(row: int, count: int, pool: np.ndarray, rng: np.random.Generator, mean
         durations=np.zeros(0, np.int32),
         similar=others.astype(np.int32),
         scores=np.linspace(0.9, 0.1, len(others), dtype=np.float32),
+        gate_scores={},
     )
 
 
@@ -107,11 +109,13 @@ def plain_batches(folder: Path, dataset: Dataset, batches: int) -> Callable[[], 
             durations=np.zeros(0, np.int32),
             units=units_of(kinds[np.array(row["text"])]),
             speaker_id=0,
+            source=np.zeros((SPEC.num_levels, 0), np.uint16),
+            task=0,
         )
 
     def run() -> Iterator[object]:
         for first in range(0, len(examples) - BATCH + 1, BATCH):
-            yield collate([read(first + place) for place in range(BATCH)], codebook_size=SPEC.codebook_size)
+            yield dataset.collate([read(first + place) for place in range(BATCH)])
 
     return run
 
@@ -128,7 +132,7 @@ def bench_rate(folder: Path, count: int, batches: int, repeats: int) -> None:
     synthesise(folder / "rate", count, mean_frames=375)
     dataset = Dataset(folder / "rate")
     plain = plain_batches(folder / "plain", dataset, batches)
-    largest = BATCH * (int(dataset.num_frames.max()) + dataset.prompt_frames)
+    largest = BATCH * int(dataset.num_places.max())
 
     def loader(num_workers: int) -> Iterator[object]:
         return iter(make_loader(dataset, max_frames=largest, max_batch_size=BATCH, num_workers=num_workers))
@@ -155,7 +159,7 @@ def bench_open(folder: Path, count: int) -> None:
     opened = time.perf_counter()
     example = dataset[len(dataset) // 2]
     first = time.perf_counter()
-    loader = make_loader(dataset, max_frames=BATCH * 30)
+    loader = make_loader(dataset, max_frames=BATCH * int(dataset.num_places.max()))
     planned = time.perf_counter()
     next(iter(loader))
     batch = time.perf_counter()

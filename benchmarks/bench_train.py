@@ -81,7 +81,8 @@ def speaking(model: AR, data: Dataset, *, use_cache: bool) -> Callable[[], None]
     batch = for_synthesis([text], [prompt], [language], vocabulary, codebook_size=data.index.spec.codebook_size)
 
     def run() -> None:
-        found = model.speak(batch, Sampler(Sampling(seed=1)), max_frames=SPOKEN_FRAMES, use_cache=use_cache)
+        sampler = Sampler(Sampling(seed=1))
+        (found,) = model.speak(batch, [sampler], max_frames=[SPOKEN_FRAMES], use_cache=use_cache)
         assert len(found.codes) == SPOKEN_FRAMES, "the text is too short for 10 s"
 
     return run

@@ -28,7 +28,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *("vall_e.corpora", "vall_e.emb.asr", "vall_e.emb.text", "vall_e.emb.codecs", "vall_e.emb.gates"),
         *("vall_e.emb.features", "vall_e.emb.slicing"),
     ),
-    ("vall_e.emb.utterances",),
+    ("vall_e.emb.utterances", "vall_e.emb.slice_audio"),
     (
         *("vall_e.emb.g2p", "vall_e.emb.qnt", "vall_e.emb.transcribe", "vall_e.emb.process"),
         *("vall_e.emb.audit", "vall_e.emb.verify", "vall_e.emb.durations"),
@@ -36,7 +36,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     ("vall_e.report", "vall_e.models"),
     ("vall_e.trained",),
-    ("vall_e.synthesize", "vall_e.emb.similar"),
+    ("vall_e.synthesize", "vall_e.emb.similar", "vall_e.emb.mix"),
     ("vall_e.train", "vall_e.evaluate"),
     ("vall_e.cli",),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from vall_e import audio, synthesize
 from vall_e.dataset.build import BuildOptions, build
 from vall_e.emb.durations import DurationsOptions, durations
 from vall_e.evaluate import EvaluateOptions, evaluate
-from vall_e.synthesize import Synthesizer, main
+from vall_e.synthesize import Request, Synthesizer, main, speak_lines
 from vall_e.train import TrainOptions, train
 from vall_e.types import UsageError
+from vall_e.units import units_of
 
 TEXT = "cat, dog"  # its phones are those of the data
 
@@ -71,9 +73,66 @@ def test_lines_are_each_said_as_if_alone(run: Path, voice: Path, tmp_path: Path)
     (tmp_path / "lines.txt").write_text(f"{TEXT}\n\nbig cat\n")
     shared = ["--language", "en", "--prompt", str(voice), "--model", str(run)]
     assert main(["--lines", str(tmp_path / "lines.txt"), *shared, "--output", str(tmp_path / "out")]) == 0
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["0001.wav", "0002.wav"]
+    names = sorted(path.name for path in (tmp_path / "out").iterdir() if not path.name.startswith("."))
+    assert names == ["0001.wav", "0002.wav", "lines.jsonl"]
     assert main(["big cat", *shared, "--output", str(tmp_path / "one.wav")]) == 0
     assert (tmp_path / "one.wav").read_bytes() == (tmp_path / "out" / "0002.wav").read_bytes()
+
+
+@pytest.mark.parametrize("batch_size", [2, 3, 5])
+def test_how_many_are_spoken_at_once_changes_nothing(run: Path, voice: Path, batch_size: int) -> None:
+    """Texts, prompts and seeds of various lengths: the same codes alone and in company."""
+    texts = [TEXT, "big", "moon cat dog", "nine", "fast tree see the big moon"]
+    alone, together = (Synthesizer.load(run, batch_size=size) for size in (1, batch_size))
+    prompt = alone.prompt(voice)
+    said = [
+        Request(tokens=alone.model.tokens(text, "en"), language=0, prompt=prompt[:, : 12 * number], attempt=number)
+        for number, text in enumerate(texts)
+        if set(alone.model.to_phonemes(text, "en")) <= alone.model.description.vocabulary.token_of.keys()
+    ]
+    assert len(said) > 2
+    one_by_one = list(alone.speak_requests(said))
+    in_company = list(together.speak_requests(said))
+    for one, other in zip(one_by_one, in_company, strict=True):
+        assert np.array_equal(one.codes, other.codes) and one.stopped == other.stopped
+        assert np.array_equal(one.audio, other.audio)
+
+
+def test_lines_that_are_there_are_not_said_again(run: Path, voice: Path, tmp_path: Path) -> None:
+    """One was lost, one changed, one is new: those are said; a line of another prompt or seed is another one."""
+    texts, out = [TEXT, "big cat", "moon"], tmp_path / "out"
+
+    def say(lines: list[str], **options: Any) -> list[float]:
+        speaker = Synthesizer.load(run, **options)
+        speak_lines(speaker, lines, out, language="en", prompt=speaker.prompt(voice))
+        return [(out / f"{number:04d}.wav").stat().st_mtime_ns for number in range(1, len(lines) + 1)]
+
+    first = say(texts)
+    assert say(texts, batch_size=2) == first
+    before = (out / "0001.wav").read_bytes()
+    (out / "0001.wav").unlink()
+    second = say([TEXT, "big dog", "moon", "cat"])
+    assert (out / "0001.wav").read_bytes() == before
+    assert second[2] == first[2] and second[0] > first[0] and second[1] > first[1]
+    rows = [json.loads(line) for line in (out / "lines.jsonl").read_text().splitlines()]
+    assert [(row["file"], row["text"]) for row in rows] == [
+        *(("0001.wav", TEXT), ("0002.wav", "big dog"), ("0003.wav", "moon"), ("0004.wav", "cat")),
+    ]
+    assert all(new > old for new, old in zip(say([TEXT, "big dog"], seed=5), second, strict=False))
+
+
+def test_voiced_phones_may_be_drawn_with_a_power_of_their_own(run: Path) -> None:
+    if not Synthesizer.load(run).ar.is_monotone:
+        with pytest.raises(UsageError, match="no --voiced-power"):
+            Synthesizer.load(run, voiced_power=2.0)
+        return
+    speaker = Synthesizer.load(run, voiced_power=2.0)
+    vocabulary = speaker.model.description.vocabulary
+    tokens = speaker.model.tokens(TEXT, "en")
+    phonemes = f" {vocabulary.decode(tokens)} "  # <bos> and <eos> are pauses
+    named = [phonemes[place] for place in units_of(vocabulary.kinds[tokens]).places]
+    wanted = {"k": 1.0, "æ": 2.0, "t": 1.0, "d": 2.0, "ɑ": 2.0, "ɡ": 2.0, ",": 1.0, " ": 1.0}
+    assert speaker._powers(tokens) == [wanted[name] for name in named]
 
 
 def test_the_best_of_several_is_one_of_them(run: Path, voice: Path) -> None:
@@ -83,7 +142,8 @@ def test_the_best_of_several_is_one_of_them(run: Path, voice: Path) -> None:
     best = speaker.speak(TEXT, language="en", prompt=prompt)
     vocabulary = speaker.model.description.vocabulary
     tokens, language = speaker.model.tokens(TEXT, "en"), vocabulary.language_ids["en"]
-    tries = [speaker.speak_tokens(tokens, language, prompt, attempt=number) for number in range(3)]
+    shared: dict[str, Any] = {"tokens": tokens, "language": language, "prompt": prompt}
+    tries = list(speaker.speak_requests([Request(**shared, attempt=number) for number in range(3)]))
     assert any(np.array_equal(best.codes, each.codes) for each in tries)
     assert not np.array_equal(tries[0].codes, tries[1].codes)
 
@@ -116,7 +176,7 @@ def test_prompts_that_are_none(run: Path, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "silent.wav", np.zeros(24_000), 24_000)
     soundfile.write(tmp_path / "short.wav", 0.1 * np.ones(2_400), 24_000)
     (tmp_path / "text.wav").write_text("not audio")
-    for name, message in (("silent", "silent; give a prompt"), ("short", "0.10 s; a prompt takes 0.5 s"), ("text", "")):
+    for name, message in (("silent", "silent; give audio"), ("short", "0.10 s; it takes 0.5 s"), ("text", "")):
         with pytest.raises(UsageError, match=f"{name}.wav: {message}"):
             speaker.prompt(tmp_path / f"{name}.wav")
 

@@ -34,6 +34,7 @@ COMMANDS = {
     "process": ("vall_e.emb.process:main", "transcripts → utterances: phonemes and codes"),
     "similar": ("vall_e.emb.similar:main", "utterances → speaker prompts"),
     "durations": ("vall_e.emb.durations:main", "which frames belong to which phone"),
+    "mix": ("vall_e.emb.mix:main", "utterances with noise and other voices, for tasks beside speaking"),
     "build": ("vall_e.dataset.__main__:build_main", "utterances and prompts → memory-mapped training data"),
     "train": ("vall_e.train:main", "a built dataset → an AR + NAR language model"),
     "synthesize": ("vall_e.synthesize:main", "a text and a prompt → speech, by a trained model"),

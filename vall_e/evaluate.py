@@ -23,7 +23,7 @@ from vall_e.emb import voice
 from vall_e.emb.asr.listen import MODEL_NAME, RATE_HZ, Listener
 from vall_e.emb.codecs.base import mono
 from vall_e.emb.text.written import character_error_rate
-from vall_e.synthesize import Synthesizer
+from vall_e.synthesize import Request, Spoken, Synthesizer
 from vall_e.types import UsageError, Utterance
 
 STAGE = "evaluate"
@@ -87,9 +87,20 @@ def evaluate(
         raise UsageError(f"{built}: no utterance for validation; build with a larger --validation-fraction")
     texts = _texts(dataset or built.parent, {data.index.id(int(data.rows[place])) for place in places})
     listener = Listener(options.backend, model_name=options.model_name, device=options.device)
+    examples = [data.example(place, 0) for place in places]
+    vocabulary = speaker.model.description.vocabulary
+    requests = [
+        Request(
+            tokens=_tokens_of(speaker, data, example, texts[example.id]),
+            language=vocabulary.language_id(texts[example.id].language, example.id),
+            prompt=example.prompt,
+        )
+        for example in examples
+    ]
     rows = []
-    for place in progress.track(iter(places), STAGE, len(places)):
-        rows.append(_one(speaker, listener, data, place, texts, output))
+    spoken = zip(examples, speaker.speak_requests(requests), strict=True)
+    for example, said in progress.track(spoken, STAGE, len(places)):
+        rows.append(_one(speaker, listener, example, said, texts[example.id], output))
     figures = _summary(rows) | {"model": str(model), "utterances": len(rows), "recogniser": options.backend}
     if output is not None:
         storage.write_json(output / FIGURES, figures | {"rows": rows}, output)
@@ -109,14 +120,9 @@ def _texts(dataset: Path, ids: set[str]) -> dict[str, Utterance]:
 
 
 def _one(
-    speaker: Synthesizer, listener: Listener, data: Any, place: int, texts: dict[str, Utterance], output: Path | None
+    speaker: Synthesizer, listener: Listener, example: Any, spoken: Spoken, row: Utterance, output: Path | None
 ) -> dict[str, Any]:
     """The figures of one utterance."""
-    example = data.example(place, 0)
-    row = texts[example.id]
-    tokens = _tokens_of(speaker, data, example, row)
-    language = speaker.model.description.vocabulary.language_id(row.language, row.id)
-    spoken = speaker.speak_tokens(tokens, language, example.prompt, None)
     rate_hz = speaker.model.codec.spec.sample_rate_hz
     codec = speaker.model.codec
     sounds = [spoken.audio, *codec.decode([example.target])]

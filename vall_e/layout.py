@@ -17,6 +17,7 @@ WORK/dataset/     utterances.jsonl    process: one row per utterance
                   gates.yaml          audit --apply: limits of scores, for build
                   dataset.json        process: what the rows were made with
                   built/              build: see vall_e.dataset.files
+                  mixtures/           mix: mixtures.jsonl, mixtures.json, and codes of utterances with noise and voices
 WORK/audit/       index.html and the worst utterances of each score as audio
 Both              deaths.jsonl        which recordings killed a worker, until they are finished or rejected
                   .lock, .tmp/        held and emptied by whoever writes
@@ -29,11 +30,12 @@ from pathlib import PurePosixPath
 # sections of a config file: one per stage of the chain, and one for each tool beside it
 CONFIG_SECTIONS = (
     *("import", "transcribe", "process", "similar", "durations", "build", "train"),
-    *("g2p", "qnt", "report", "verify", "synthesize", "evaluate"),
+    *("g2p", "qnt", "report", "verify", "synthesize", "evaluate", "mix"),
 )
 SKIPPED_BY_FALSE = ("durations",)  # stages that `durations: false` in a config leaves out of the chain
 
 METADATA_FOLDER, DATASET_FOLDER, BUILT_FOLDER = "metadata", "dataset", "built"
+MIXTURES_FOLDER = "mixtures"  # in the dataset's, where a person asks for it there
 
 RECORDINGS = "recordings.jsonl"
 TRANSCRIPTS = "transcripts.jsonl"
@@ -45,6 +47,7 @@ DONE = "done.jsonl"
 DATASET_JSON = "dataset.json"
 SIMILAR, SIMILAR_JSON, SIMILAR_GROUPS = "similar.jsonl", "similar.json", "similar_groups.jsonl"
 DURATIONS, DURATIONS_JSON, DURATIONS_MODEL = "durations.jsonl", "durations.json", "durations.npz"
+MIXTURES, MIXTURES_JSON = "mixtures.jsonl", "mixtures.json"
 SCORES = "scores.jsonl"
 GATES_YAML = "gates.yaml"  # limits that `audit --apply` chose for the next build
 AUDIT_FOLDER = "audit"
@@ -57,7 +60,7 @@ LOCK, TEMP_FOLDER = ".lock", ".tmp"
 BUILD_SIDE_FOLDER = ".built"  # beside a build while it is written
 
 # what a dataset folder holds besides arrays: a group of recordings with such a name would collide with it
-RESERVED_NAMES = frozenset({TEMP_FOLDER, LOCK, BUILT_FOLDER, BUILD_SIDE_FOLDER})
+RESERVED_NAMES = frozenset({TEMP_FOLDER, LOCK, BUILT_FOLDER, BUILD_SIDE_FOLDER, MIXTURES_FOLDER})
 RESERVED_SUFFIXES = (".json", ".jsonl", ".npy", ".npz")
 
 MAX_ID_PART_BYTES = 255 - len("-00000.npy")  # of one path component, on the file systems in common use

@@ -105,9 +105,13 @@ class Limits:
                 raise UsageError(f"threshold {text!r} is not like 'duration>=0.5' or 'duration<=20'") from None
         self.bounds = {name: bounds for name, bounds in self.bounds.items() if bounds != (None, None)}
 
+    def scores_of(self, row: Utterance) -> dict[str, float | None]:
+        """All scores of an utterance, those that came later over those of its row."""
+        return row.scores if self._scores is None else row.scores | dict(self._scores.of(row.id))
+
     def check(self, row: Utterance) -> Reject | None:
         """A reject for a score outside its limits; an utterance without the score passes."""
-        scores = row.scores if self._scores is None else row.scores | dict(self._scores.of(row.id))
+        scores = self.scores_of(row)
         for name, (low, high) in self.bounds.items():
             score = scores.get(name)
             if score is not None and ((low is not None and score < low) or (high is not None and score > high)):

@@ -9,24 +9,33 @@ Without --model, the small one that ships speaks: it is for demos and tests. Fro
     speaker = Synthesizer.load("tiny")
     spoken = speaker.speak("three one four", language="en", prompt=speaker.prompt("a.wav"))
     spoken.write("out.wav")
+
+A model that was trained with further tasks does those as well: `--task ns --source noisy.wav` and the text that is
+spoken there give it without its noise, `--task stt --source a.wav` its phonemes.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import dataclasses
 import hashlib
+import itertools
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vall_e import audio, config, progress, trained
+from vall_e import audio, config, progress, storage, trained
+from vall_e.dataset.tasks import STT, TASKS, TTS, shares_of
+from vall_e.dataset.vocab import BOS, EOS
 from vall_e.languages import parse_language
 from vall_e.types import UsageError
+from vall_e.units import is_voiced, units_of
 
 if TYPE_CHECKING:
     import torch
@@ -37,6 +46,9 @@ STAGE = "synthesize"
 LEAST_PROMPT_S = 0.5
 FRAMES_PER_PHONE = 40  # of a text, where it is stopped: half a second at 75 frames a second
 EXTRA_S = 2.0
+LINES = "lines.jsonl"  # in the folder of --lines: which file says what
+# options that change no code that is spoken
+NO_RESULT = frozenset({"device", "batch_size", "weights"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,20 +62,22 @@ class SynthesizeOptions:
     repetition_window: int = config.option(0, "codes that are looked back on for repetition; 0: none")
     repetition_ratio: float = config.option(0.3, "share of them above which a code is drawn again from all")
     power: float = config.option(1.0, "probabilities to this power, normalised")
+    voiced_power: float = config.option(0.0, "the power where the voice sounds; 0: the same (aligned models only)")
     floor: float = config.option(0.0, "taken off the probabilities, then normalised")
     best_of: int = config.option(1, "speak so many times, and keep the one that a recogniser reads best")
     backend: str = config.option("pocketsphinx", "best-of: the recogniser that listens")
     model_name: str = config.option("large-v3", "best-of, whisperx: a Whisper model's name or folder")
     seed: int = config.option(0, "of the draws")
+    batch_size: int = config.option(8, "texts that are spoken at once; changes nothing of what is said")
     vocos: bool = config.option(False, "decode EnCodec's codes by Vocos")
     weights: Path | None = config.option(None, "of the codec, where they are not its back end's own")
     device: str = config.option("cpu", "where the model runs")
 
     def __post_init__(self) -> None:
-        if self.best_of < 1:
-            raise ValueError(f"best_of: {self.best_of} is below 1")
-        if self.seed < 0:
-            raise ValueError(f"seed: {self.seed} is negative")
+        if self.best_of < 1 or self.batch_size < 1:
+            raise ValueError("best_of and batch_size are at least 1")
+        if self.seed < 0 or self.voiced_power < 0:
+            raise ValueError("seed and voiced_power are not negative")
         self.sampling  # noqa: B018  (its checks)
 
     @property
@@ -97,13 +111,44 @@ class Spoken:
         audio.write(Path(path), self.audio, self.rate_hz)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is to be said.
+
+    Attributes:
+        tokens: int32 [S] with <bos> and <eos>.
+        language: id in the model's vocabulary.
+        prompt: codes uint16 [K,P] of the voice; None: whatever voice comes.
+        prompt_tokens: int32, what the prompt says, without <bos> and <eos>; none where that is not known.
+        source: codes uint16 [K,S] that a task beside text to speech works on.
+        task: its name.
+        attempt: attempts differ by chance.
+    """
+
+    tokens: np.ndarray
+    language: int
+    prompt: np.ndarray | None = None
+    prompt_tokens: np.ndarray | None = None
+    source: np.ndarray | None = None
+    task: str = TTS
+    attempt: int = 0
+
+
 class Synthesizer:
-    """A trained model that speaks. The same text, prompt and seed give the same codes, whatever else is spoken."""
+    """A trained model that speaks. The same text, prompt and seed give the same codes, whatever else is spoken.
+
+    It computes in float64: how a sum is rounded depends on how many texts are spoken at once, and in float32 that
+    would decide now and then which code is drawn.
+    """
 
     def __init__(self, model: trained.Trained, options: SynthesizeOptions) -> None:
         if model.ar is None or (model.nar is None and model.codec.spec.num_levels > 1):
             raise UsageError(f"{model.folder}: speaking takes both models, and it holds one; train with --model both")
+        if options.voiced_power and not model.ar.is_monotone:
+            raise UsageError(f"{model.folder}: without alignment nobody knows the phone of a frame; no --voiced-power")
         self.model, self.options = model, options
+        self.ar = copy.deepcopy(model.ar).double()
+        self.nar = None if model.nar is None else copy.deepcopy(model.nar).double()
         self.decoder: Any = model.codec
         if options.vocos:
             from vall_e.emb.codecs.registry import CodecOptions, load_codec
@@ -125,23 +170,36 @@ class Synthesizer:
         Raises:
             UsageError: no audio, silent, or too short.
         """
+        return self._codes(Path(path), float(self.model.description.trained.get("prompt_s", 3.0)))
+
+    def source(self, path: Path | str) -> np.ndarray:
+        """Codes uint16 [K,S] of all of an audio file, for a task; raises as `prompt`."""
+        return self._codes(Path(path), float("inf"))
+
+    def _codes(self, path: Path, longest_s: float) -> np.ndarray:
         from vall_e.emb.codecs.base import encode
 
         try:
-            samples, rate_hz = audio.load(Path(path))
+            samples, rate_hz = audio.load(path)
         except audio.AudioError as error:
             raise UsageError(f"{path}: {error.detail}") from None
         if audio.is_silent(samples):
-            raise UsageError(f"{path}: silent; give a prompt with speech")
+            raise UsageError(f"{path}: silent; give audio with speech")
         if len(samples) < LEAST_PROMPT_S * rate_hz:
-            raise UsageError(f"{path}: {len(samples) / rate_hz:.2f} s; a prompt takes {LEAST_PROMPT_S} s and more")
-        longest_s = float(self.model.description.trained.get("prompt_s", 3.0))
+            raise UsageError(f"{path}: {len(samples) / rate_hz:.2f} s; it takes {LEAST_PROMPT_S} s and more")
         if len(samples) > longest_s * rate_hz:
             samples = samples[: round(longest_s * rate_hz)]
         return encode(self.model.codec, samples, rate_hz)
 
     def speak(
-        self, text: str, *, language: str, prompt: np.ndarray | None = None, prompt_text: str | None = None
+        self,
+        text: str,
+        *,
+        language: str,
+        prompt: np.ndarray | None = None,
+        prompt_text: str | None = None,
+        task: str = TTS,
+        source: np.ndarray | None = None,
     ) -> Spoken:
         """One text; with `best_of`, the attempt that is read best.
 
@@ -150,22 +208,49 @@ class Synthesizer:
             language: its code or name.
             prompt: codes uint16 [K,P] of the voice; None: whatever voice comes.
             prompt_text: what the prompt says; models without alignment speak better with it.
+            task: one that the model was trained with.
+            source: codes uint16 [K,S] of the sound that the task works on.
 
         Raises:
-            UsageError: an empty text, or a language or phone that the model does not know.
+            UsageError: an empty text, a language or phone that the model does not know, or a task without its source.
         """
-        language = parse_language(language) or language
-        said = self._tokens(prompt_text, language)
-        tokens, number = self.model.tokens(text, language), self.model.description.vocabulary.language_ids[language]
-        tries = [self.speak_tokens(tokens, number, prompt, said, attempt=n) for n in range(self.options.best_of)]
-        if len(tries) == 1:
-            return tries[0]
-        errors = self._errors(tries, text, language)
-        return tries[errors.index(min(errors))]
+        given: dict[str, Any] = {"prompt": prompt, "prompt_text": prompt_text, "task": task, "source": source}
+        return next(self.speak_all([text], language=language, **given))
 
-    def _tokens(self, prompt_text: str | None, language: str) -> np.ndarray:
-        """What a prompt says, without <bos> and <eos>."""
-        return self.model.tokens(prompt_text, language)[1:-1] if prompt_text else np.zeros(0, np.int32)
+    def speak_all(
+        self,
+        texts: Sequence[str],
+        *,
+        language: str,
+        prompt: np.ndarray | None = None,
+        prompt_text: str | None = None,
+        task: str = TTS,
+        source: np.ndarray | None = None,
+    ) -> Iterator[Spoken]:
+        """Several texts, in their order, `batch_size` at once; as `speak`."""
+        self._check_task(task, source)
+        language = parse_language(language) or language
+        said = self.model.tokens(prompt_text, language)[1:-1] if prompt_text else None
+        of_all = [self.model.tokens(text, language) for text in texts]
+        number, tries = self.model.description.vocabulary.language_ids[language], self.options.best_of
+        shared: dict[str, Any] = {"language": number, "prompt": prompt, "prompt_tokens": said}
+        requests = (
+            Request(tokens=tokens, attempt=attempt, task=task, source=source, **shared)
+            for tokens in of_all
+            for attempt in range(tries)
+        )
+        spoken = self.speak_requests(requests)
+        for text in texts:
+            found = [next(spoken) for _ in range(tries)]
+            errors = self._errors(found, text, language) if tries > 1 else [0.0]
+            yield found[errors.index(min(errors))]
+
+    def _check_task(self, task: str, source: np.ndarray | None) -> None:
+        known = shares_of(self.model.description.trained.get("tasks", ())) or {TTS: 1.0}
+        if task not in known:
+            raise UsageError(f"{self.model.folder}: trained with {', '.join(known)}, not with {task}; see --tasks")
+        if (task == TTS) != (source is None):
+            raise UsageError(f"task {task}: it {'takes no' if task == TTS else 'needs a'} source")
 
     def _errors(self, tries: Sequence[Spoken], text: str, language: str) -> list[float]:
         """The character error rate of what a recogniser reads in each."""
@@ -173,47 +258,64 @@ class Synthesizer:
         from vall_e.emb.codecs.base import mono
         from vall_e.emb.text.written import character_error_rate
 
-        listener = Listener(self.options.backend, model_name=self.options.model_name, device=self.options.device)
+        if not hasattr(self, "_listener"):
+            options = self.options
+            self._listener = Listener(options.backend, model_name=options.model_name, device=options.device)
         sounds = [audio.resample(mono(each.audio), each.rate_hz, RATE_HZ) for each in tries]
-        return [character_error_rate(text, heard) for heard in listener.texts(sounds, [language] * len(tries))]
+        heard = self._listener.texts(sounds, [language] * len(tries))
+        return [character_error_rate(text, each) for each in heard]
 
-    def speak_tokens(
-        self,
-        tokens: np.ndarray,
-        language: int,
-        prompt: np.ndarray | None = None,
-        prompt_tokens: np.ndarray | None = None,
-        *,
-        attempt: int = 0,
-    ) -> Spoken:
-        """As `speak`, of tokens int32 [S] with <bos> and <eos>, and a language by its id; attempts differ by chance."""
+    def speak_requests(self, requests: Iterator[Request] | Sequence[Request]) -> Iterator[Spoken]:
+        """What each request asks for, in their order, `batch_size` at once."""
+        rest = iter(requests)
+        while group := list(itertools.islice(rest, self.options.batch_size)):
+            yield from self._speak(group)
+
+    def _speak(self, requests: Sequence[Request]) -> list[Spoken]:
         from vall_e.models.sampling import Sampler
 
-        model, spec = self.model, self.model.codec.spec
-        batch = self._batch(tokens, language, prompt, prompt_tokens)
-        sampling = dataclasses.replace(self.options.sampling, seed=_seed(self.options.seed, attempt, tokens, language))
-        most = len(tokens) * FRAMES_PER_PHONE + round(EXTRA_S * float(spec.frame_rate_hz))
-        assert model.ar is not None
-        first = model.ar.speak(batch, Sampler(sampling), max_frames=most)
-        codes = self._levels(batch, first.codes.to(model.device), first.frame_units)
-        sound = self.decoder.decode([codes])[0]
-        units = None if first.frame_units is None else first.frame_units.numpy()
-        return Spoken(sound, spec.sample_rate_hz, codes, first.stopped, units)
+        model, spec, options = self.model, self.model.codec.spec, self.options
+        batch = self._batch(requests)
+        seeds = [_seed(options.seed, each.attempt, each.tokens, each.language) for each in requests]
+        samplers = [Sampler(dataclasses.replace(options.sampling, seed=seed)) for seed in seeds]
+        extra = round(EXTRA_S * float(spec.frame_rate_hz))
+        most = [
+            len(each.tokens) * FRAMES_PER_PHONE + extra if each.source is None else each.source.shape[1]
+            for each in requests
+        ]
+        powers = [self._powers(each.tokens) for each in requests] if options.voiced_power else None
+        firsts = self.ar.speak(batch, samplers, max_frames=most, powers=powers)
+        units = [each.frame_units for each in firsts]
+        of_all = self._levels(batch, [each.codes for each in firsts], units)
+        found = []
+        for request, first, codes, own in zip(requests, firsts, of_all, units, strict=True):
+            sound = self.decoder.decode([codes])[0]
+            stopped = first.stopped or request.source is not None  # that is where its sound ends
+            frame_units = None if own is None else own.numpy()
+            found.append(Spoken(sound, model.codec.spec.sample_rate_hz, codes, stopped, frame_units))
+        return found
 
-    def _batch(
-        self, tokens: np.ndarray, language: int, prompt: np.ndarray | None, prompt_tokens: np.ndarray | None
-    ) -> Any:
-        """A batch of one, of what is to be said."""
+    def _powers(self, tokens: np.ndarray) -> list[float]:
+        """What the frames of each unit are drawn with."""
+        vocabulary, options = self.model.description.vocabulary, self.options
+        voiced = [is_voiced(vocabulary.decode([token]) or " ") for token in tokens.tolist()]
+        places = units_of(vocabulary.kinds[tokens]).places
+        return [options.voiced_power if voiced[place] else options.power for place in places]
+
+    def _batch(self, requests: Sequence[Request]) -> Any:
         from vall_e.dataset import for_synthesis
 
-        model, spec = self.model, self.model.codec.spec
+        model, spec, nothing = self.model, self.model.codec.spec, np.zeros(0, np.int32)
+        no_codes = np.zeros((spec.num_levels, 0), np.uint16)
         batch = for_synthesis(
-            [tokens],
-            [np.zeros((spec.num_levels, 0), np.uint16) if prompt is None else prompt],
-            [language],
+            [each.tokens for each in requests],
+            [no_codes if each.prompt is None else each.prompt for each in requests],
+            [each.language for each in requests],
             model.description.vocabulary,
             codebook_size=spec.codebook_size,
-            prompt_texts=None if prompt_tokens is None else [prompt_tokens],
+            prompt_texts=[nothing if each.prompt_tokens is None else each.prompt_tokens for each in requests],
+            sources=[no_codes if each.source is None else each.source for each in requests],
+            tasks=[TASKS[each.task].number for each in requests],
         )
         return batch.to(model.device)
 
@@ -223,38 +325,115 @@ class Synthesizer:
         """All levels uint16 [K,T], from level 0 [T] and the frames of each token [S]: what the NAR model does alone."""
         import torch
 
-        from vall_e.units import units_of
-
         vocabulary, tokens = self.model.description.vocabulary, self.model.tokens(text, language)
-        batch = self._batch(tokens, vocabulary.language_ids[language], prompt, None)
+        batch = self._batch([Request(tokens=tokens, language=vocabulary.language_ids[language], prompt=prompt)])
         places = units_of(vocabulary.kinds[tokens]).places
         units = torch.from_numpy(np.repeat(np.arange(len(places)), durations[places]))
-        return self._levels(batch, torch.from_numpy(first.astype(np.int64)).to(self.model.device), units)
+        return self._levels(batch, [torch.from_numpy(first.astype(np.int64))], [units])[0]
 
-    def _levels(self, batch: Any, first: torch.Tensor, frame_units: torch.Tensor | None) -> np.ndarray:
-        """All levels, uint16 [K,T], of level 0 int64 [T]."""
+    def _levels(
+        self, batch: Any, firsts: Sequence[torch.Tensor], frame_units: Sequence[torch.Tensor | None]
+    ) -> list[np.ndarray]:
+        """All levels, uint16 [K,T] each, of level 0 int64 [T] each."""
         import torch
+        from torch.nn.utils.rnn import pad_sequence
 
-        model = self.model
-        below = first.cpu().numpy().astype(np.uint16)[None]
-        if model.nar is None:
+        model, levels = self.model, self.model.codec.spec.num_levels
+        below = [first.numpy().astype(np.uint16)[None] for first in firsts]
+        if self.nar is None:
             return below
-        units = torch.full_like(first, -1) if frame_units is None else frame_units.to(model.device)
-        length = torch.tensor([len(first)], device=first.device)
-        target = first.expand(1, model.codec.spec.num_levels, -1)
-        batch = dataclasses.replace(batch, target=target, target_lengths=length, frame_units=units[None])
-        if not model.nar.is_latent:
-            return model.nar.fill(batch, first).cpu().numpy().astype(np.uint16)
+        own = [
+            torch.full_like(first, -1) if each is None else each
+            for first, each in zip(firsts, frame_units, strict=True)
+        ]
+        first = pad_sequence(list(firsts), batch_first=True).to(model.device)
+        lengths = torch.tensor([len(each) for each in firsts], device=model.device)
+        batch = dataclasses.replace(
+            batch,
+            target=first[:, None].expand(-1, levels, -1),
+            target_lengths=lengths,
+            frame_units=pad_sequence(own, batch_first=True, padding_value=-1).to(model.device),
+        )
+        if not self.nar.is_latent:
+            filled = self.nar.fill(batch, first).cpu().numpy().astype(np.uint16)
+            return [codes[:, : each.shape[1]] for codes, each in zip(filled, below, strict=True)]
         with torch.inference_mode():
-            change = model.nar.latents(batch, first[None])[0] - model.nar.vectors(first[None, None])[0]
-        above: np.ndarray = model.codec.quantize(change.cpu().float().numpy(), 1)  # type: ignore[attr-defined]
-        return np.concatenate([below, above])
+            changes = (self.nar.latents(batch, first) - self.nar.vectors(first[:, None])).cpu().float().numpy()
+        quantize = model.codec.quantize  # type: ignore[attr-defined]
+        return [
+            np.concatenate([each, quantize(change[: each.shape[1]], 1)])
+            for each, change in zip(below, changes, strict=True)
+        ]
+
+    def phonemes_of(self, sources: Sequence[np.ndarray]) -> list[str]:
+        """What is spoken in each source, codes uint16 [K,S]: the task `stt`.
+
+        Raises:
+            UsageError: the model was not trained with it.
+        """
+        vocabulary = self.model.description.vocabulary
+        empty = np.array([BOS, EOS], np.int32)
+        found = []
+        for source in sources:
+            self._check_task(STT, source)
+            batch = self._batch([Request(tokens=empty, language=0, source=source, task=STT)])
+            (tokens,) = self.ar.write(batch, first=BOS, last=EOS, max_tokens=source.shape[1])
+            found.append(vocabulary.decode(tokens.tolist()))
+        return found
 
 
 def _seed(seed: int, attempt: int, tokens: np.ndarray, language: int) -> int:
     """Of one attempt at one text, so that what else is spoken changes nothing."""
     content = f"{seed}\0{attempt}\0{language}\0".encode() + tokens.astype("<i4").tobytes()
     return int.from_bytes(hashlib.sha256(content).digest()[:7], "little")
+
+
+def speak_lines(
+    speaker: Synthesizer,
+    texts: Sequence[str],
+    folder: Path,
+    *,
+    language: str,
+    prompt: np.ndarray | None = None,
+    prompt_text: str | None = None,
+) -> list[Path]:
+    """Says each text into a file of `folder`, 0001.wav on; those that are there already, said alike, stay.
+
+    Args:
+        speaker: the model.
+        texts: one a file.
+        folder: for the files and lines.jsonl, which says what each of them is.
+        language: of all texts.
+        prompt, prompt_text: as of `Synthesizer.speak`.
+
+    Returns:
+        the files where the model did not stop by itself.
+    """
+    options = {key: str(value) for key, value in dataclasses.asdict(speaker.options).items() if key not in NO_RESULT}
+    model = trained.fingerprint(speaker.model.folder)
+    shared = json.dumps([options, model, language, prompt_text, None if prompt is None else prompt.tolist()])
+    with storage.folder_lock(folder):
+        known = {row.get("file"): row for _, row in storage.read_json_lines(folder / LINES)}
+        names = [f"{number:04d}.wav" for number in range(1, len(texts) + 1)]
+        keys = [hashlib.sha256(f"{shared}\0{text}".encode()).hexdigest() for text in texts]
+        is_done = [
+            known.get(name, {}).get("sha256") == key and (folder / name).is_file()
+            for name, key in zip(names, keys, strict=True)
+        ]
+        kept = [known[name] for name, done in zip(names, is_done, strict=True) if done]
+        storage.write_json_lines(folder / LINES, kept, folder)
+        left = [
+            (name, key, text) for name, key, text, done in zip(names, keys, texts, is_done, strict=True) if not done
+        ]
+        given: dict[str, Any] = {"language": language, "prompt": prompt, "prompt_text": prompt_text}
+        spoken = zip(left, speaker.speak_all([text for _, _, text in left], **given), strict=True)
+        with storage.JsonlWriter(folder / LINES) as writer:
+            for (name, key, text), each in progress.track(spoken, STAGE, len(left)):
+                each.write(folder / name)
+                writer.write([{"file": name, "text": text, "stopped": each.stopped, "sha256": key}])
+        rows = [row for _, row in storage.read_json_lines(folder / LINES)]
+        storage.write_json_lines(folder / LINES, sorted(rows, key=lambda row: row["file"]), folder)
+    return [folder / row["file"] for row in rows if not row["stopped"]]
 
 
 def main(argv: Sequence[str] | None = None, *, prog: str = "python -m vall_e.synthesize") -> int:
@@ -264,32 +443,54 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m vall_e.syn
     parser.add_argument("--language", default="en", help="ISO 639-1 code of the text (default: en)")
     parser.add_argument("--prompt", type=Path, metavar="AUDIO", help="a voice to speak in (default: whatever comes)")
     parser.add_argument("--prompt-text", metavar="TEXT", help="what the prompt says")
-    parser.add_argument("--output", type=Path, required=True, help="the audio file, or the folder for --lines")
+    parser.add_argument("--task", default=TTS, choices=list(TASKS), help="one that the model was trained with")
+    parser.add_argument("--source", type=Path, metavar="AUDIO", help="what a task other than tts works on")
+    parser.add_argument("--output", type=Path, help="the audio file, or the folder for --lines")
     config.add_options(parser, SynthesizeOptions)
     args = parser.parse_args(argv)
     options = config.resolve(SynthesizeOptions, args, STAGE)
-    if (args.text is None) == (args.lines is None):
-        raise UsageError("give a text, or --lines FILE")
-    if args.lines is None:
-        audio.require_writable(args.output)
+    _check_call(args)
     texts = [args.text] if args.lines is None else _read_lines(args.lines)
     speaker = Synthesizer(trained.load(options.model, device=options.device, weights=options.weights), options)
     prompt = None if args.prompt is None else speaker.prompt(args.prompt)
+    source = None if args.source is None else speaker.source(args.source)
     if options.model == "tiny":
         print("the model tiny is for demos and tests: train one on your own data", file=sys.stderr)
-    if args.lines is not None:
-        args.output.mkdir(parents=True, exist_ok=True)
-    numbered = enumerate(texts, start=1)
-    for number, text in progress.track(numbered, STAGE, len(texts)) if args.lines is not None else numbered:
-        spoken = speaker.speak(text, language=args.language, prompt=prompt, prompt_text=args.prompt_text)
-        path = args.output if args.lines is None else args.output / f"{number:04d}.wav"
-        spoken.write(path)
-        if not spoken.stopped:
-            print(f"warning: {path}: it did not stop by itself", file=sys.stderr)
+    if args.task == STT:
+        assert source is not None, "checked with the call"
+        print(speaker.phonemes_of([source])[0])
+        return 0
+    given: dict[str, Any] = {"language": args.language, "prompt": prompt, "prompt_text": args.prompt_text}
+    if args.lines is None:
+        spoken = speaker.speak(args.text, task=args.task, source=source, **given)
+        spoken.write(args.output)
+        endless = [] if spoken.stopped else [args.output]
+    else:
+        endless = speak_lines(speaker, texts, args.output, **given)
+    for path in endless:
+        print(f"warning: {path}: it did not stop by itself", file=sys.stderr)
     for mark, known in sorted(speaker.model.replaced.items()):
         print(f"note: the model was never trained with {mark!r}; it is read as {known!r}", file=sys.stderr)
     print(f"{args.output}: {len(texts)} spoken")
     return 0
+
+
+def _check_call(args: argparse.Namespace) -> None:
+    """Raises UsageError: options that do not go together."""
+    if (args.task == TTS) != (args.source is None):
+        raise UsageError("--task and --source go together: the sound that the task works on")
+    if args.task == STT:
+        if args.text is not None or args.lines is not None:
+            raise UsageError("--task stt writes what --source says; it takes no text")
+        return
+    if (args.text is None) == (args.lines is None):
+        raise UsageError("give a text, or --lines FILE")
+    if args.lines is not None and args.task != TTS:
+        raise UsageError("--lines are for text to speech; a task takes one text and its source")
+    if args.output is None:
+        raise UsageError("give --output: the audio file, or the folder for --lines")
+    if args.lines is None:
+        audio.require_writable(args.output)
 
 
 def _read_lines(path: Path) -> list[str]:

@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Any
 from vall_e import config, storage, trained
 from vall_e.dataset.vocab import SPECIALS
 from vall_e.emb.codecs.registry import load_same_codec
-from vall_e.synthesize import SynthesizeOptions, Synthesizer
+from vall_e.scores import limits_of
+from vall_e.synthesize import Request, SynthesizeOptions, Synthesizer
 from vall_e.types import ContractError, UsageError
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class TrainOptions:
     inner_width: int = config.option(768, "of the linear layers behind each attention")
     text_layers: int = config.option(2, "that read the phonemes, where the alignment is monotone")
     dropout: float = config.option(0.1, "share of values that training leaves out")
-    max_frames: int = config.option(6000, "budget of a batch: targets × (longest + prompt), in frames")
+    max_frames: int = config.option(6000, "budget of a batch: items × the longest: its text, prompt and target")
     accumulate: int = config.option(1, "batches in a step")
     learning_rate: float = config.option(1e-3, "at its highest")
     warmup_steps: int = config.option(100, "until it is there; then it falls to zero as a cosine")
@@ -76,6 +77,11 @@ class TrainOptions:
     seed: int = config.option(0, "of weights, batches, prompts and dropout")
     prompt_s: float = config.option(3.0, "length of prompts")
     join_prompts: bool = config.option(False, "several utterances as a prompt, where one is shorter")
+    speakers: tuple[str, ...] = config.option((), "only utterances of these, as the dataset names them (default: all)")
+    languages: tuple[str, ...] = config.option((), "only utterances in these (default: all)")
+    gates: tuple[str, ...] = config.option(
+        (), "only utterances with scores in these limits, like snr_db>=20,text_fit>=0.2", parse=limits_of
+    )
     workers: int = config.option(1, "processes that read batches")
     device: str = config.option("auto", "cpu, cuda, cuda:1 …; auto: a card where there is one")
     bf16: bool = config.option(False, "compute in bfloat16 where that is safe")
@@ -95,6 +101,7 @@ class TrainOptions:
     def result_options(self) -> dict[str, Any]:
         """The options that change the result: what a resumed run must share with the one before."""
         values = {key: value for key, value in dataclasses.asdict(self).items() if key not in FREE}
+        values |= {key: list(value) for key, value in values.items() if isinstance(value, tuple)}
         return values | {"weights": str(self.weights) if self.weights else None}
 
 
@@ -151,7 +158,8 @@ class Trainer:
         frames = round(options.prompt_s * float(index.spec.frame_rate_hz))
         is_monotone = options.alignment == "monotone"
         chosen: dict[str, Any] = {"seed": options.seed, "prompt_frames": frames, "join_prompts": options.join_prompts}
-        chosen["aligned"] = is_monotone
+        chosen |= {"aligned": is_monotone, "gates": options.gates}
+        chosen |= {"speakers": options.speakers, "languages": options.languages}
         self.data, self.validation = Dataset(dataset, **chosen), Dataset(dataset, "validation", **chosen)
         if is_monotone and not self.ranks.rank:
             _check_aligned(dataset, self.data)
@@ -316,9 +324,6 @@ class Trainer:
         """Losses of the mean weights on the validation split, with the right texts and voices and with wrong ones."""
         import torch
 
-        from vall_e.dataset import collate
-
-        size = self.data.index.spec.codebook_size
         places = range(min(SAMPLES, len(self.validation)))
         sums: dict[str, float] = {}
         counts: dict[str, float] = {}
@@ -331,7 +336,7 @@ class Trainer:
                 examples = [self.validation.example(place, 0) for place in places[first : first + 16]]
                 if len(examples) < 2:
                     continue
-                batch = collate(examples, codebook_size=size).to(self.device)
+                batch = self.validation.collate(examples).to(self.device)
                 others = {"": batch, "_swapped_text": _other_texts(batch), "_swapped_voice": _other_prompts(batch)}
                 for name, model in self.means.items():
                     for suffix, one in others.items():
@@ -362,11 +367,14 @@ class Trainer:
             return
         model = trained.Trained(self.output, self.description, self.mean_ar, self.mean_nar, self.codec, self.device)
         speaker = Synthesizer(model, SynthesizeOptions(device=self.device))
-        for place in range(min(self.options.samples, len(self.validation))):
-            example = self.validation.example(place, 0)
-            said = example.prompt_text if len(example.prompt_text) else None
-            spoken = speaker.speak_tokens(example.text, example.language, example.prompt, said)
-            path = self.output / SAMPLES_FOLDER / f"step-{self.step:06d}-{place + 1}.wav"
+        places = range(min(self.options.samples, len(self.validation)))
+        examples = [self.validation.example(place, 0) for place in places]
+        requests = [
+            Request(tokens=each.text, language=each.language, prompt=each.prompt, prompt_tokens=each.prompt_text)
+            for each in examples
+        ]
+        for number, spoken in enumerate(speaker.speak_requests(requests), start=1):
+            path = self.output / SAMPLES_FOLDER / f"step-{self.step:06d}-{number}.wav"
             path.parent.mkdir(parents=True, exist_ok=True)
             spoken.write(path)
 

@@ -240,6 +240,21 @@ class Durations(Record, frozen=True, kw_only=True):
     words_off_s: float | None = None
 
 
+class Mixture(Record, frozen=True, kw_only=True):
+    """An utterance that was mixed with something else.
+
+    `kind` is noise or voice; `other` a noise file or an utterance, `start_s` where in the noise; the utterance's power
+    is `level_db` above the other's.
+    """
+
+    id: str
+    utterance_id: str
+    kind: str
+    other: str
+    start_s: float
+    level_db: float
+
+
 class CodecSpec(Record, frozen=True, kw_only=True):
     """What a codec publishes, so that no caller branches on its name. `num_frames` owns the length law.
 

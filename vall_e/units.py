@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 PHONE, MARK, PAUSE = 0, 1, 2
+VOICELESS = frozenset("ptʈckqʡʔɸfθsʃʂɕçxχħhʜɬɧʍʦʧʨʘǀǃǂǁ")  # consonants of the IPA chart, 2020
 
 
 class Units(NamedTuple):
@@ -36,6 +37,16 @@ def kind_of(character: str) -> int:
     if category[0] == "L" and category != "Lm":
         return PHONE
     return PAUSE if category[0] in "ZPC" else MARK
+
+
+def is_voiced(character: str) -> bool:
+    """Whether a character is a phone that the voice sounds in.
+
+    Example:
+        >>> [is_voiced(character) for character in "azs ,"]
+        [True, True, False, False, False]
+    """
+    return kind_of(character) == PHONE and character not in VOICELESS
 
 
 def units_of(kinds: np.ndarray) -> Units:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from vall_e.dataset import Batch, Dataset, collate
+from vall_e.dataset import Batch, Dataset
 from vall_e.types import UsageError
 
 COUNT, SIZE, LEVELS, WIDTH = 4, 64, 4, 48
@@ -19,7 +19,7 @@ COUNT, SIZE, LEVELS, WIDTH = 4, 64, 4, 48
 @pytest.fixture(scope="module")
 def batch(built: Path) -> Batch:
     dataset = Dataset(built, prompt_frames=10)
-    return collate([dataset[place] for place in range(COUNT)], codebook_size=SIZE)
+    return dataset.collate([dataset[place] for place in range(COUNT)])
 
 
 def test_views_follow_their_definition(batch: Batch) -> None:

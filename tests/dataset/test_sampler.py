@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from vall_e.dataset import FrameBudgetSampler
 from vall_e.types import UsageError
 
-lengths = st.lists(st.integers(1, 900), min_size=0, max_size=150).map(lambda values: np.array(values, np.int32))
+numbers = st.lists(st.integers(1, 1125), min_size=0, max_size=150)
+lengths_of_items = numbers.map(lambda values: np.array(values, np.int32))
 
 
 @settings(max_examples=150, deadline=None)
 @given(
-    num_frames=lengths,
-    prompt_frames=st.integers(0, 225),
+    lengths=lengths_of_items,
     budget=st.integers(1125, 6000),
     most=st.one_of(st.none(), st.integers(2, 9)),
     num_replicas=st.integers(1, 5),
@@ -26,13 +26,12 @@ lengths = st.lists(st.integers(1, 900), min_size=0, max_size=150).map(lambda val
     shuffle=st.booleans(),
 )
 def test_each_target_is_in_one_batch_of_one_rank(
-    num_frames: np.ndarray, prompt_frames: int, budget: int, most: int, num_replicas: int, epoch: int, shuffle: bool
+    lengths: np.ndarray, budget: int, most: int, num_replicas: int, epoch: int, shuffle: bool
 ) -> None:
     def sampler(rank: Any) -> Any:
         return FrameBudgetSampler(
-            num_frames,
+            lengths,
             max_frames=budget,
-            prompt_frames=prompt_frames,
             max_batch_size=most,
             rank=rank,
             num_replicas=num_replicas,
@@ -44,15 +43,15 @@ def test_each_target_is_in_one_batch_of_one_rank(
         ranks = [sampler(rank) for rank in range(num_replicas)]
     except UsageError:
         # the one way to fail here: too few targets, or nothing but batches of one
-        assert num_replicas > 1 and (len(num_frames) < num_replicas or num_frames.max() + prompt_frames > budget // 2)
+        assert num_replicas > 1 and (len(lengths) < num_replicas or lengths.max() > budget // 2)
         assume(False)
     dealt = [rank.batches(epoch) for rank in ranks]
     assert {len(batches) for batches in dealt} == {len(ranks[0])}
     flat = [batch for batches in dealt for batch in batches]
-    assert sorted(int(place) for batch in flat for place in batch) == list(range(len(num_frames)))
+    assert sorted(int(place) for batch in flat for place in batch) == list(range(len(lengths)))
     for batch in flat:
         assert len(batch) > 0
-        assert len(batch) * (num_frames[batch].max() + prompt_frames) <= budget
+        assert len(batch) * lengths[batch].max() <= budget
         assert most is None or len(batch) <= most
 
 
@@ -82,8 +81,8 @@ def test_padding_stays_below_a_fifth() -> None:
 
 
 def test_a_target_that_does_not_fit_is_told_with_what_would_do() -> None:
-    with pytest.raises(UsageError, match="725 frames"):
-        FrameBudgetSampler(np.array([10, 500]), max_frames=700, prompt_frames=225)
+    with pytest.raises(UsageError, match="725 places"):
+        FrameBudgetSampler(np.array([10, 725]), max_frames=700)
 
 
 def test_what_can_not_be_dealt_evenly_is_told() -> None:

@@ -14,14 +14,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vall_e.dataset import Batch, Dataset, Example, collate, for_synthesis
+from vall_e.dataset import Batch, Dataset, Example, for_synthesis
 from vall_e.dataset.build import BuildOptions, build
 from vall_e.emb.codecs.registry import CodecOptions, load_codec
 from vall_e.emb.durations import DurationsOptions, durations
+from vall_e.emb.qnt import split_bits
 from vall_e.models.ar import AR, MOST_ELAPSED, ARConfig, elapsed_of, steps_of
 from vall_e.models.nar import NAR, NARConfig
 from vall_e.models.sampling import Sampler, Sampling, probabilities
-from vall_e.models.transformer import Cache, Transformer, TransformerConfig, joined, last_of
+from vall_e.models.transformer import Cache, DualHead, Transformer, TransformerConfig, joined, last_of
 from vall_e.units import units_of
 
 SMALL = TransformerConfig(width=32, num_layers=2, num_heads=2, inner_width=64)
@@ -39,21 +40,21 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def batch(built: Path) -> Batch:
     dataset = Dataset(built, prompt_frames=20)
-    return collate([dataset[place] for place in range(4)], codebook_size=1024)
+    return dataset.collate([dataset[place] for place in range(4)])
 
 
-def make_ar(built: Path, alignment: str, seed: int = 0) -> AR:
+def make_ar(built: Path, alignment: str, seed: int = 0, **changes: Any) -> AR:
     torch.manual_seed(seed)
     vocabulary = Dataset(built).index.vocabulary
-    shape = ARConfig(len(vocabulary), len(vocabulary.languages), 1024, alignment, SMALL, SMALL)
+    shape = ARConfig(len(vocabulary), len(vocabulary.languages), 1024, alignment, SMALL, SMALL, **changes)
     return AR(shape).eval()
 
 
-def make_nar(built: Path, alignment: str, target: str, num_levels: int = 8) -> NAR:
+def make_nar(built: Path, alignment: str, target: str, num_levels: int = 8, **changes: Any) -> NAR:
     torch.manual_seed(0)
     vocabulary = Dataset(built).index.vocabulary
     sizes = (len(vocabulary), len(vocabulary.languages), 1024, num_levels, 16)
-    shape = NARConfig(*sizes, alignment=alignment, target=target, trunk=SMALL, text=SMALL)
+    shape = NARConfig(*sizes, alignment=alignment, target=target, trunk=SMALL, text=SMALL, **changes)
     return NAR(shape, torch.randn(8, 1024, 16)).eval()
 
 
@@ -88,8 +89,9 @@ def test_fed_piece_by_piece_a_trunk_gives_the_same(cuts: list[int]) -> None:
     trunk = Transformer(SMALL)
     x = torch.randn(2, sum(cuts), 32)
     cache, found = Cache(), []
-    for piece in x.split(cuts, dim=1):
-        found.append(trunk(piece, causal=True, cache=cache))
+    with torch.inference_mode():
+        for piece in x.split(cuts, dim=1):
+            found.append(trunk(piece, causal=True, cache=cache))
     torch.testing.assert_close(torch.cat(found, dim=1), trunk(x, causal=True), atol=1e-5, rtol=1e-5)
     assert cache.length == sum(cuts)
 
@@ -155,7 +157,7 @@ def test_elapsed_frames_and_steps(durations: list[int], skips: list[bool]) -> No
 def test_a_batch_is_its_items(built: Path, batch: Batch, alignment: str) -> None:
     """The loss of a padded batch is the sum of those of its items alone."""
     dataset = Dataset(built, prompt_frames=20)
-    alone = [collate([dataset[place]], codebook_size=1024) for place in range(4)]
+    alone = [dataset.collate([dataset[place]]) for place in range(4)]
     models: list[Any] = [make_ar(built, alignment), make_nar(built, alignment, "codes")]
     for model in models:
         with torch.inference_mode():
@@ -169,7 +171,8 @@ def test_a_code_is_predicted_from_those_before_it(built: Path, batch: Batch, ali
     """Another last code changes nothing of what is said about the ones before it; another first code does."""
     model = make_ar(built, alignment)
     place = int(batch.target_lengths[0]) - 1
-    one = collate([Dataset(built, prompt_frames=20)[0]], codebook_size=1024)
+    dataset = Dataset(built, prompt_frames=20)
+    one = dataset.collate([dataset[0]])
 
     def changed(frame: int) -> Batch:
         target = one.target.clone()
@@ -203,7 +206,8 @@ def overfit(model: Any, batch: Batch, steps: int = 250, rate: float = 3e-3) -> f
 
 @pytest.fixture(scope="module")
 def one(built: Path) -> Batch:
-    return collate([Dataset(built, prompt_frames=20)[0]], codebook_size=1024)
+    dataset = Dataset(built, prompt_frames=20)
+    return dataset.collate([dataset[0]])
 
 
 def first_levels(batch: Batch, num_levels: int) -> Batch:
@@ -219,14 +223,17 @@ def speaking(one: Batch, built: Path) -> Batch:
     return for_synthesis(*given, codebook_size=1024, prompt_texts=[example.prompt_text])
 
 
-@pytest.mark.parametrize("alignment", FORMS)
-def test_one_utterance_is_learnt_by_heart_and_said_again(built: Path, one: Batch, alignment: str) -> None:
+@pytest.mark.parametrize(("alignment", "dual_head"), [("monotone", False), ("none", False), ("monotone", True)])
+def test_one_utterance_is_learnt_by_heart_and_said_again(
+    built: Path, one: Batch, alignment: str, dual_head: bool
+) -> None:
     """The fast oracle of a correct model: it says the very codes that it was taught, and stops."""
-    model = make_ar(built, alignment)
+    model = make_ar(built, alignment, dual_head=dual_head)
     overfit(model, one)
     batch = speaking(one, built)
     cached, plain = (
-        model.speak(batch, Sampler(Sampling(temperature=0)), max_frames=400, use_cache=use) for use in (True, False)
+        model.speak(batch, [Sampler(Sampling(temperature=0))], max_frames=[400], use_cache=use)[0]
+        for use in (True, False)
     )
     assert torch.equal(cached.codes, plain.codes) and cached.stopped
     taught = one.target[0, 0]
@@ -237,12 +244,15 @@ def test_one_utterance_is_learnt_by_heart_and_said_again(built: Path, one: Batch
         assert cached.frame_units is not None and torch.equal(cached.frame_units, one.frame_units[0])
 
 
-@pytest.mark.parametrize("alignment", FORMS)
-def test_the_levels_of_one_utterance_are_learnt_by_heart(built: Path, one: Batch, alignment: str) -> None:
-    model, some = make_nar(built, alignment, "codes", num_levels=3), first_levels(one, 3)
+@pytest.mark.parametrize(("alignment", "dual_head"), [("monotone", False), ("none", True)])
+def test_the_levels_of_one_utterance_are_learnt_by_heart(
+    built: Path, one: Batch, alignment: str, dual_head: bool
+) -> None:
+    model = make_nar(built, alignment, "codes", num_levels=3, dual_head=dual_head)
+    some = first_levels(one, 3)
     overfit(model, some, steps=150)
-    filled = model.fill(some, some.target[0, 0])
-    assert float((filled == some.target[0]).float().mean()) >= 0.99
+    filled = model.fill(some, some.target[:, 0])
+    assert float((filled == some.target).float().mean()) >= 0.99
 
 
 @pytest.mark.parametrize("alignment", FORMS)
@@ -258,12 +268,82 @@ def test_speech_goes_through_its_text_in_order(built: Path, one: Batch) -> None:
     """Whatever the weights: every phone has frames, pauses may have none, nothing comes back."""
     batch = speaking(one, built)
     for seed in range(5):
-        spoken = make_ar(built, "monotone", seed).speak(batch, Sampler(Sampling(seed=seed)), max_frames=3000)
+        model = make_ar(built, "monotone", seed)
+        (spoken,) = model.speak(batch, [Sampler(Sampling(seed=seed))], max_frames=[3000])
         assert spoken.stopped and spoken.frame_units is not None
         steps = np.diff(spoken.frame_units.numpy())
         assert ((steps >= 0) & (steps <= 2)).all() and spoken.frame_units[0] == 0
         missing = set(range(int(batch.unit_lengths[0]))) - set(spoken.frame_units.tolist())
         assert all(bool(batch.unit_optional[0, unit]) for unit in missing)
+
+
+@pytest.mark.parametrize("alignment", FORMS)
+@pytest.mark.parametrize("use_cache", [True, False])
+def test_texts_are_said_together_as_alone(built: Path, alignment: str, use_cache: bool) -> None:
+    """Texts and prompts of various lengths, which end at various times; rounding left aside (float64)."""
+    dataset = Dataset(built, prompt_frames=20)
+    examples = [dataset[place] for place in range(4)]
+    vocabulary, model = dataset.index.vocabulary, make_ar(built, alignment).double()
+
+    def batch_of(chosen: list[Example]) -> Batch:
+        prompts = [example.prompt[:, : 7 * number] for number, example in enumerate(chosen)]
+        texts, languages = [example.text for example in chosen], [example.language for example in chosen]
+        said = [example.prompt_text for example in chosen]
+        return for_synthesis(texts, prompts, languages, vocabulary, codebook_size=1024, prompt_texts=said)
+
+    def samplers(count: int) -> list[Sampler]:
+        return [Sampler(Sampling(seed=number)) for number in range(count)]
+
+    whole = batch_of(examples)
+    together = model.speak(whole, samplers(4), max_frames=[40, 10, 90, 60], use_cache=use_cache)
+    assert len({len(spoken.codes) for spoken in together}) > 2
+    for number, most in enumerate([40, 10, 90, 60]):
+        one = whole.rows(torch.tensor([number]))
+        (alone,) = model.speak(one, samplers(4)[number : number + 1], max_frames=[most], use_cache=use_cache)
+        assert torch.equal(alone.codes, together[number].codes)
+        assert alone.stopped == together[number].stopped
+        units, own = together[number].frame_units, alone.frame_units
+        assert (own is None and units is None) or (own is not None and units is not None and torch.equal(own, units))
+
+
+def test_the_power_of_a_unit_is_that_of_its_frames(built: Path, one: Batch) -> None:
+    """At a great power the best code is drawn, as at no temperature; at 1 nothing changes."""
+    batch, model = speaking(one, built), make_ar(built, "monotone")
+    num_units = int(batch.unit_lengths[0])
+
+    def say(powers: list[float] | None, **options: float) -> torch.Tensor:
+        sampler = Sampler(Sampling(seed=3, **options))  # type: ignore[arg-type]
+        (spoken,) = model.speak(batch, [sampler], max_frames=[50], powers=None if powers is None else [powers])
+        return spoken.codes
+
+    assert torch.equal(say([1e7] * num_units), say(None, temperature=0))
+    assert torch.equal(say([1.0] * num_units), say(None))
+    assert not torch.equal(say([1e7] * num_units), say(None))
+
+
+@settings(max_examples=25, deadline=None)
+@given(bits=st.integers(2, 6), has_edge=st.booleans(), seed=st.integers(0, 99))
+def test_a_dual_head_says_the_high_half_and_then_the_low_one(bits: int, has_edge: bool, seed: int) -> None:
+    """p(code) = p(coarse) p(fine | coarse), one code at a time; all of them together are 1."""
+    torch.manual_seed(seed)
+    dual, size = DualHead(8, 1 << bits, has_edge=has_edge).double(), 1 << bits
+    x = torch.randn(3, 8, dtype=torch.float64)
+    found = dual(x)
+    assert found.shape == (3, size + has_edge)
+    torch.testing.assert_close(found.exp().sum(dim=-1), torch.ones(3, dtype=torch.float64))
+    coarse, fine = split_bits(np.arange(size, dtype=np.uint16), bits // 2)
+    of_coarse = dual.to_coarse(x).softmax(dim=-1)
+    for code in range(size):
+        given_coarse = torch.nn.functional.gelu(x + dual.coarse.weight[int(coarse[code])])
+        wanted = of_coarse[:, int(coarse[code])] * dual.to_fine(given_coarse).softmax(dim=-1)[:, int(fine[code])]
+        torch.testing.assert_close(found[:, code].exp(), wanted)
+    if has_edge:
+        torch.testing.assert_close(found[:, -1].exp(), of_coarse[:, -1])
+
+
+def test_a_dual_head_takes_whole_bits() -> None:
+    with pytest.raises(ValueError, match="power of two, not 1000"):
+        DualHead(8, 1000, has_edge=True)
 
 
 # Sampling
@@ -360,18 +440,20 @@ def test_codes_of_encodec_are_learnt_by_heart(encodec_weights: Path, demo_speech
         "prompt_id": None,
         "speaker": "",
         "speaker_id": 0,
+        "source": codes[:, :0],
+        "task": 0,
     }
-    one = collate([Example(id="one", **shared, **nothing)], codebook_size=1024)
+    one = Dataset(built).collate([Example(id="one", **shared, **nothing)])
     codebooks = torch.from_numpy(np.array(codec.codebooks, np.float32))  # type: ignore[attr-defined]
     for alignment in FORMS:
         ar = make_ar(built, alignment)
         overfit(ar, one)
         batch = for_synthesis([text], [codes[:, :0]], [0], vocabulary, codebook_size=1024)
-        spoken = ar.speak(batch, Sampler(Sampling(temperature=0)), max_frames=200)
+        (spoken,) = ar.speak(batch, [Sampler(Sampling(temperature=0))], max_frames=[200])
         assert spoken.stopped and float((spoken.codes == one.target[0, 0]).float().mean()) >= 0.99
         levels, some = make_nar(built, alignment, "codes", num_levels=3), first_levels(one, 3)
         overfit(levels, some, steps=150)
-        assert float((levels.fill(some, some.target[0, 0]) == some.target[0]).float().mean()) >= 0.99
+        assert float((levels.fill(some, some.target[:, 0]) == some.target).float().mean()) >= 0.99
         sizes = (len(vocabulary), len(vocabulary.languages), 1024, 8, codebooks.shape[2])
         latent = NAR(NARConfig(*sizes, alignment=alignment, trunk=SMALL, text=SMALL), codebooks)
         assert overfit(latent, one, steps=400) < 0.05

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from vall_e.dataset.examples import Example
     from vall_e.dataset.vocab import Vocabulary
 
-TASK_TTS = 0
 CODE_PAD = 0  # a valid code, so that an embedding needs no row for it; the lengths tell what is padding
 IGNORE = -100  # the `ignore_index` of torch's cross entropy
 
@@ -35,9 +34,10 @@ class View(NamedTuple):
 class Batch:
     """B examples, padded on the right to the longest: int64 tensors, text with <pad> = 0, codes with 0.
 
-    text [B,S] with <bos> and <eos>; prompt [B,K,P] (P may be 0); target [B,K,T]; prompt_text [B,S'], what the prompt
-    speaks, where that is known; their lengths [B]; languages [B] (ids of the vocabulary); speakers [B] (of the
-    dataset); tasks [B] (0 = text to speech); ids of the targets. Codes lie in 0..codebook_size-1.
+    text [B,S] with <bos> and <eos>; prompt [B,K,P] (P may be 0); target [B,K,T]; source [B,K,S'], what a task beside
+    text to speech works on; prompt_text [B,S"], what the prompt speaks, where that is known; their lengths [B];
+    languages [B] (ids of the vocabulary); speakers [B] (of the dataset); tasks [B] (0 = text to speech, see
+    `vall_e.dataset.tasks`); ids of the targets. Codes lie in 0..codebook_size-1, tokens in 0..vocabulary_size-1.
 
     The tokens that take time are the text's units: units [B,U] are their places in `text`, unit_optional [B,U] those
     that may be left out (pauses), unit_lengths [B] their number. frame_units [B,T] is the unit of each frame of the
@@ -48,9 +48,11 @@ class Batch:
     text: torch.Tensor
     prompt: torch.Tensor
     target: torch.Tensor
+    source: torch.Tensor
     text_lengths: torch.Tensor
     prompt_lengths: torch.Tensor
     target_lengths: torch.Tensor
+    source_lengths: torch.Tensor
     prompt_text: torch.Tensor
     prompt_text_lengths: torch.Tensor
     units: torch.Tensor
@@ -61,6 +63,7 @@ class Batch:
     speakers: torch.Tensor
     tasks: torch.Tensor
     codebook_size: int
+    vocabulary_size: int
 
     @property
     def num_levels(self) -> int:
@@ -69,7 +72,7 @@ class Batch:
     @property
     def is_aligned(self) -> bool:
         """Whether the units of all frames are known."""
-        return self.frame_units.shape[1] > 0 and bool((self.frame_units[:, 0] >= 0).all())
+        return not bool((self.mask("target") & (self.frame_units < 0)).any())
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -79,13 +82,47 @@ class Batch:
             self, **{name: tensor.to(device, non_blocking=non_blocking) for name, tensor in self._tensors().items()}
         )
 
+    def rows(self, numbers: torch.Tensor) -> Batch:
+        """Some of the items, int64 [N], padded to the longest of them."""
+        chosen = {name: tensor[numbers] for name, tensor in self._tensors().items()}
+        like = {"unit_optional": "unit_lengths", "frame_units": "target_lengths", "units": "unit_lengths"}
+        for name, tensor in chosen.items():
+            lengths = chosen.get(like.get(name, f"{name}_lengths"))
+            if lengths is not None:
+                chosen[name] = tensor[..., : int(lengths.max()) if len(lengths) else 0]
+        return dataclasses.replace(self, ids=tuple(self.ids[number] for number in numbers.tolist()), **chosen)
+
     def pin_memory(self) -> Batch:
         """In page-locked memory; torch's DataLoader calls it."""
         return dataclasses.replace(self, **{name: tensor.pin_memory() for name, tensor in self._tensors().items()})
 
     def _tensors(self) -> dict[str, Any]:
-        fields = (field.name for field in dataclasses.fields(self) if field.name not in ("ids", "codebook_size"))
-        return {name: getattr(self, name) for name in fields}
+        import torch
+
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, torch.Tensor)}
+
+    def mask(self, name: str) -> torch.Tensor:
+        """bool [B,N]: which places of `text`, `prompt`, `target`, `source`, `prompt_text` or `units` are no padding."""
+        import torch
+
+        values, lengths = self._with_lengths(name)
+        return torch.arange(values.shape[-1], device=values.device) < lengths[:, None]
+
+    def packed(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same without padding: int64 [sum of lengths], of codes [K, sum of lengths], one item behind the other,
+        and where each begins, [B+1]: what attention over sequences of various lengths takes.
+        """
+        import torch
+
+        values, lengths = self._with_lengths(name)
+        starts = torch.nn.functional.pad(lengths.cumsum(0), (1, 0))
+        mask = self.mask(name)
+        return (values[mask] if values.ndim == 2 else values.transpose(0, 1)[:, mask]), starts
+
+    def _with_lengths(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
+        lengths = "unit_lengths" if name == "units" else f"{name}_lengths"
+        return getattr(self, name), getattr(self, lengths)
 
     def ar(self) -> View:
         """For the autoregressive model: level 0 and its end.
@@ -123,8 +160,8 @@ class Batch:
         return View(self.target[:, :level], targets)
 
 
-def collate(examples: Sequence[Example], *, codebook_size: int) -> Batch:
-    """One batch of the examples, in their order."""
+def collate(examples: Sequence[Example], *, codebook_size: int, vocabulary_size: int) -> Batch:
+    """One batch of the examples, in their order; `Dataset.collate` knows both sizes."""
     import torch
 
     def padded(arrays: list[np.ndarray], fill: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -137,6 +174,7 @@ def collate(examples: Sequence[Example], *, codebook_size: int) -> Batch:
     text, text_lengths = padded([example.text for example in examples], PAD)
     prompt, prompt_lengths = padded([example.prompt for example in examples], CODE_PAD)
     target, target_lengths = padded([example.target for example in examples], CODE_PAD)
+    source, source_lengths = padded([example.source for example in examples], CODE_PAD)
     prompt_text, prompt_text_lengths = padded([example.prompt_text for example in examples], PAD)
     units, unit_lengths = padded([example.units.places for example in examples], 0)
     unit_optional, _ = padded([example.units.optional for example in examples], 0)
@@ -146,9 +184,11 @@ def collate(examples: Sequence[Example], *, codebook_size: int) -> Batch:
         text=text,
         prompt=prompt,
         target=target,
+        source=source,
         text_lengths=text_lengths,
         prompt_lengths=prompt_lengths,
         target_lengths=target_lengths,
+        source_lengths=source_lengths,
         prompt_text=prompt_text,
         prompt_text_lengths=prompt_text_lengths,
         units=units,
@@ -157,8 +197,9 @@ def collate(examples: Sequence[Example], *, codebook_size: int) -> Batch:
         frame_units=frame_units,
         languages=torch.tensor([example.language for example in examples]),
         speakers=torch.tensor([example.speaker_id for example in examples]),
-        tasks=torch.full((len(examples),), TASK_TTS),
+        tasks=torch.tensor([example.task for example in examples]),
         codebook_size=codebook_size,
+        vocabulary_size=vocabulary_size,
     )
 
 
@@ -177,6 +218,8 @@ def for_synthesis(
     *,
     codebook_size: int,
     prompt_texts: Sequence[np.ndarray] | None = None,
+    sources: Sequence[np.ndarray] | None = None,
+    tasks: Sequence[int] | None = None,
 ) -> Batch:
     """A batch without targets, for a model that is to speak.
 
@@ -187,6 +230,8 @@ def for_synthesis(
         vocabulary: of the tokens.
         codebook_size: of the codec.
         prompt_texts: int32 each, what the prompts speak, without <bos> and <eos>; none where it is not known.
+        sources: uint16 [K,S] each, what a task beside speaking works on.
+        tasks: their numbers; none: all are text to speech.
     """
     from vall_e.dataset.examples import Example
 
@@ -204,7 +249,9 @@ def for_synthesis(
             durations=nothing,
             units=units_of(vocabulary.kinds[text]),
             speaker_id=0,
+            source=prompt[:, :0] if sources is None else sources[number],
+            task=0 if tasks is None else tasks[number],
         )
         for number, (text, prompt, language) in enumerate(zip(texts, prompts, languages, strict=True))
     ]
-    return collate(examples, codebook_size=codebook_size)
+    return collate(examples, codebook_size=codebook_size, vocabulary_size=len(vocabulary))

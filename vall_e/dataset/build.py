@@ -176,7 +176,7 @@ def build(input_dataset: Path, output: Path, options: BuildOptions | None = None
                     limits=limits,
                     on_reject=on_reject,
                 )
-            built = _write(source, catalogue, folder, options, content)
+            built = _write(source, catalogue, folder, options, content, limits)
             source.check_unchanged()
             _swap(folder, side, output)
         finally:
@@ -245,6 +245,7 @@ def _write(
     folder: Path,
     options: BuildOptions,
     content: dict[str, Any],
+    limits: scores.Limits,
 ) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     vocabulary, table = catalogue.vocabulary, catalogue.table
@@ -257,9 +258,10 @@ def _write(
         fraction=options.validation_fraction,
         batch_rows=options.batch_utterances,
         file_batches=options.file_batches,
+        scores=catalogue.scores,
     )
     offsets = scan.scan_similar(source.similar, table, catalogue.left_out)
-    with EntryReader(source, catalogue, offsets) as reader:
+    with EntryReader(source, catalogue, offsets, limits) as reader:
         batches = _copy(reader, writer, len(table))
         for _ in progress.track(batches, BuildReport.stage, len(table), num_items=lambda number: number):
             pass
@@ -314,6 +316,7 @@ def built_json(
         "content": content,
         "files": {path.name: path.stat().st_size for path in sorted(writer.folder.glob("*.arrow"))},
         "speakers": list(speakers),
+        "scores": list(writer.scores),
     }
 
 

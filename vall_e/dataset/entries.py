@@ -10,6 +10,7 @@ import numpy as np
 
 from vall_e import layout, storage
 from vall_e.dataset import files, scan
+from vall_e.scores import Limits
 from vall_e.types import CodecSpec, ContractError, Durations, UsageError, Utterance, safe_path
 
 
@@ -74,8 +75,8 @@ def _stamps(folder: Path) -> tuple[Any, ...]:
 class EntryReader:
     """Reads utterances by their place in the catalogue, and checks what is known only now. A context manager."""
 
-    def __init__(self, source: Source, catalogue: scan.Catalogue, similar_offsets: np.ndarray) -> None:
-        self.source = source
+    def __init__(self, source: Source, catalogue: scan.Catalogue, similar_offsets: np.ndarray, limits: Limits) -> None:
+        self.source, self.limits = source, limits
         self.catalogue = catalogue
         self.similar_offsets = similar_offsets
         self._durations = None if source.durations is None else storage.RowIndex(source.durations, "id")
@@ -148,6 +149,7 @@ class EntryReader:
             durations=self._durations_of(utterance, len(tokens)),
             similar=similar.astype(np.int32),
             scores=np.array(scores, np.float32),
+            gate_scores=self.limits.scores_of(utterance),
         )
 
     def _durations_of(self, utterance: Utterance, num_tokens: int) -> np.ndarray:

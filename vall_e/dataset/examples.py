@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from vall_e.dataset import files
+from vall_e.dataset.batch import Batch, collate
 from vall_e.dataset.index import Index
 from vall_e.dataset.prompts import PromptChooser, crop, text_of
+from vall_e.dataset.tasks import TASKS, TTS, Mixtures, choose, shares_of
+from vall_e.scores import Limits
 from vall_e.types import UsageError
 from vall_e.units import Units, units_of
 
@@ -23,6 +28,7 @@ class Example:
     """A target and its prompt. Arrays are read-only views of the mapped files.
 
     text: int32 [S] with <bos> and <eos>; prompt: uint16 [K,P], P = 0 without a prompt; target: uint16 [K,T];
+    source: uint16 [K,S], what the task works on, S = 0 of text to speech; task: its number in `vall_e.dataset.tasks`;
     language: id in the vocabulary; prompt_id: the utterance that the prompt is cut from, None without one; prompt_text:
     int32, the tokens that the prompt speaks, without <bos> and <eos>, none where they are not known; durations: int32
     [S], frames of each token, [0] where they are not known; units: the tokens that take time; speaker_id: number of
@@ -40,10 +46,14 @@ class Example:
     durations: np.ndarray
     units: Units
     speaker_id: int
+    source: np.ndarray
+    task: int
 
 
 class Dataset:
     """The utterances of one split of a built dataset, in order of id; `dataset[i]` is an `Example`.
+
+    With `tasks` an example is of one of them, by chance; an utterance without a mixture for it stays one to be spoken.
 
     An example depends on `seed`, the epoch and the utterance's id alone: not on what was read before, on the worker or
     the rank, nor on other utterances being added, but for those that become candidates for its prompt. Pickled, it
@@ -61,6 +71,9 @@ class Dataset:
         speakers, languages: only targets of these (as `index.speakers` and the vocabulary have them); none: all.
         min_frames, max_frames: only targets of such a length; None: any.
         aligned: only targets whose durations are known.
+        tasks: with their shares, like `("tts=0.7", "ns=0.3")`; none: text to speech alone.
+        mixtures: the folder that `python -m vall_e.emb.mix` made, for tasks that need one.
+        gates: only targets whose scores are in these limits, like `snr_db>=20`; one without the score is kept.
 
     Raises:
         UsageError: no such dataset or split, or an option out of range.
@@ -82,6 +95,9 @@ class Dataset:
         min_frames: int | None = None,
         max_frames: int | None = None,
         aligned: bool = False,
+        gates: Sequence[str] = (),
+        tasks: Sequence[str] = (),
+        mixtures: Path | str | None = None,
     ) -> None:
         if not 0 <= similar_probability <= 1:
             raise UsageError(f"similar_probability {similar_probability} is not in 0..1")
@@ -95,6 +111,14 @@ class Dataset:
         self.prompt_frames = round(PROMPT_S * self.index.spec.frame_rate_hz) if prompt_frames is None else prompt_frames
         self.epoch = 0
         self.join_prompts = join_prompts
+        self.tasks = tuple(tasks)
+        self._shares = shares_of(tasks)
+        needs = [name for name in self._shares if TASKS[name].needs]
+        if needs and mixtures is None:
+            raise UsageError(f"task {needs[0]} needs mixtures; make some with python -m vall_e.emb.mix")
+        self.mixtures = Path(mixtures) if needs and mixtures is not None else None
+        made = self.index.built["made"]
+        self._mixtures = None if self.mixtures is None else Mixtures(self.mixtures, self.index.spec, made)
         self.only = {
             name: value
             for name, value in (
@@ -103,6 +127,7 @@ class Dataset:
                 ("min_frames", min_frames),
                 ("max_frames", max_frames),
                 ("aligned", aligned),
+                ("gates", tuple(gates)),
             )
             if value not in ((), None, False)
         }
@@ -112,9 +137,25 @@ class Dataset:
         )
 
     def __getstate__(self) -> dict[str, object]:
-        names = ("split", "seed", "similar_probability", "any_speaker", "prompt_frames", "join_prompts")
+        names = ("split", "seed", "similar_probability", "any_speaker", "prompt_frames", "join_prompts", "tasks")
         given = {name: getattr(self, name) for name in names} | self.only
-        return {"built": self.index.path, "epoch": self.epoch} | given
+        return {"built": self.index.path, "epoch": self.epoch, "mixtures": self.mixtures} | given
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that the examples depend on, as JSON values."""
+        only = {name: list(value) if isinstance(value, tuple) else value for name, value in self.only.items()}
+        return {
+            "dataset": self.index.fingerprint,
+            "split": self.split,
+            "dataset_seed": self.seed,
+            "similar_probability": self.similar_probability,
+            "any_speaker": self.any_speaker,
+            "prompt_frames": self.prompt_frames,
+            "join_prompts": self.join_prompts,
+            "tasks": list(self.tasks),
+            "only": only,
+        }
 
     def __setstate__(self, state: dict[str, object]) -> None:
         state = dict(state)
@@ -123,10 +164,10 @@ class Dataset:
         self.epoch = epoch  # type: ignore[assignment]
 
     def _filtered(self, rows: np.ndarray) -> np.ndarray:
-        """The rows whose speaker, language and length are asked for.
+        """The rows whose speaker, language, length and scores are asked for.
 
         Raises:
-            UsageError: a speaker or language that the dataset does not have.
+            UsageError: a speaker, language or score that the dataset does not have.
         """
         index, kept = self.index, np.ones(len(rows), bool)
         for name, column, known in (
@@ -146,6 +187,9 @@ class Dataset:
         )
         if "aligned" in self.only:
             kept &= index.aligned[rows] > 0
+        for name, (low, high) in Limits({}, self.only.get("gates", ())).bounds.items():  # type: ignore[arg-type]
+            score = index.score(name)[rows]
+            kept &= ~((score < (-np.inf if low is None else low)) | (score > (np.inf if high is None else high)))
         filtered: np.ndarray = rows[kept]
         return filtered
 
@@ -168,6 +212,22 @@ class Dataset:
         frames: np.ndarray = self.index.num_frames[self.rows]
         return frames
 
+    @property
+    def num_places(self) -> np.ndarray:
+        """int64 [n]: the most places that an example takes in a model, in any epoch: its text and its target, and of
+        the prompts that its speaker has the longest one and its text; with tasks, the source as well.
+        """
+        own = self.index.num_tokens[self.rows].astype(np.int64) + self.num_frames
+        if any(name != TTS for name in self._shares):
+            own += self.num_frames  # of the source
+        places: np.ndarray = own + self._prompts.most_places(self.rows, self.prompt_frames, join=self.join_prompts)
+        return places
+
+    def collate(self, examples: Sequence[Example]) -> Batch:
+        """One batch of examples of this dataset, in their order."""
+        size = self.index.spec.codebook_size
+        return collate(examples, codebook_size=size, vocabulary_size=len(self.index.vocabulary))
+
     def example(self, place: int, epoch: int) -> Example:
         """The example at `place` (0..n-1) in a given epoch.
 
@@ -184,7 +244,7 @@ class Dataset:
         prompt, prompt_text = target[:, :0], text[:0]
         if sources:
             prompt, prompt_text = self._prompt(sources, rng)
-        return Example(
+        example = Example(
             id=index.id(row),
             text=text,
             prompt=prompt,
@@ -196,7 +256,22 @@ class Dataset:
             durations=index.durations(row),
             units=units_of(index.vocabulary.kinds[text]),
             speaker_id=int(index.speaker[row]),
+            source=target[:, :0],
+            task=TASKS[TTS].number,
         )
+        return self._with_task(example, words) if self._shares else example
+
+    def _with_task(self, example: Example, words: Sequence[int]) -> Example:
+        """The example as one of a task, which is drawn from `words`: what else was drawn from them stays as it is."""
+        rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([*words, len(TASKS)])))
+        task = TASKS[choose(self._shares, rng)]
+        arrays: Sequence[np.ndarray] | None = ()
+        if task.needs:
+            assert self._mixtures is not None, "checked when the dataset was opened"
+            arrays = self._mixtures.read(task, example.id, example.target.shape[1])
+        if arrays is None:
+            return example
+        return dataclasses.replace(task.transform(example, arrays), task=task.number)
 
     def _sources(self, row: int, rng: np.random.Generator) -> list[int]:
         """The utterances that the prompt is made of: one, or as many as fill it; none where there is no other."""

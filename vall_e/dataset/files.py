@@ -2,7 +2,7 @@
 
     built.json            schema version, codec, counts, options, speakers, size of each file
     vocab.json            see `vocab`
-    index.arrow           one record batch: a row per utterance, in order of id
+    index.arrow           one record batch: a row per utterance, in order of id, with its scores
     speakers.arrow        one record batch: the utterances of each speaker, those for training first
     rows-00000.arrow …    codes, tokens, their durations and similar utterances; `batch_rows` rows in a record batch
 
@@ -12,7 +12,7 @@ fingerprint of its build, so that files of two builds are never mixed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ import numpy as np
 from vall_e.dataset.scan import ID_SALT, SPLIT_SALT, hash_id
 from vall_e.types import ContractError, UsageError
 
-BUILT_VERSION = 3
+BUILT_VERSION = 4
 BUILT_JSON, VOCAB_JSON = "built.json", "vocab.json"
 INDEX_FILE, SPEAKERS_FILE = "index.arrow", "speakers.arrow"
 TRAIN, VALIDATION = 0, 1
@@ -50,6 +50,11 @@ ROW_COLUMNS = {
 }
 
 
+def score_column(name: str) -> str:
+    """Of the index: float32 [n], NaN where an utterance has no such score."""
+    return f"score:{name}"
+
+
 def rows_file(number: int) -> str:
     return f"rows-{number:05d}.arrow"
 
@@ -70,22 +75,33 @@ class Entry:
     durations: np.ndarray  # int32 [S], frames of each token; [0] where nobody knows
     similar: np.ndarray  # int32 [N]
     scores: np.ndarray  # float32 [N]
+    gate_scores: Mapping[str, float | None]  # by name, of the utterance itself
 
 
 class Writer:
     """Writes the Arrow files of `num_rows` utterances that come in order of id, `batch_rows` at a time.
 
-    In memory are the index (about 60 bytes an utterance) and one record batch.
+    In memory are the index (about 60 bytes an utterance, 4 more for each of `scores`) and one record batch.
     """
 
     def __init__(
-        self, folder: Path, num_rows: int, *, fingerprint: str, fraction: float, batch_rows: int, file_batches: int
+        self,
+        folder: Path,
+        num_rows: int,
+        *,
+        fingerprint: str,
+        fraction: float,
+        batch_rows: int,
+        file_batches: int,
+        scores: Sequence[str] = (),
     ) -> None:
         self.folder = folder
         self.fingerprint = fingerprint
         self.batch_rows = batch_rows
         self.file_batches = file_batches
         self.columns = {name: np.zeros(num_rows, dtype) for name, dtype in INDEX_COLUMNS.items()}
+        self.columns |= {score_column(name): np.full(num_rows, np.nan, np.float32) for name in scores}
+        self.scores = tuple(scores)
         self.done = 0
         self._validation_below = int(fraction * 2**64)
         self._file: Any = None
@@ -110,6 +126,9 @@ class Writer:
         }
         for name, column in values.items():
             self.columns[name][first : self.done] = np.array(column, INDEX_COLUMNS[name])
+        for name in self.scores:
+            column = [entry.gate_scores.get(name) for entry in entries]
+            self.columns[score_column(name)][first : self.done] = np.array(column, np.float32)  # None is NaN
         lists = {name: _list_column([getattr(entry, name) for entry in entries], name) for name in ROW_COLUMNS}
         self._append(lists, first // self.batch_rows)
 

@@ -10,7 +10,7 @@ import numpy as np
 from vall_e import storage
 from vall_e.dataset import files
 from vall_e.dataset.vocab import Vocabulary
-from vall_e.types import CodecSpec, ContractError
+from vall_e.types import CodecSpec, ContractError, UsageError
 
 
 class Index:
@@ -51,6 +51,8 @@ class Index:
         batch = self._open(files.INDEX_FILE).batch(0)
         for name in files.INDEX_COLUMNS:
             setattr(self, name, files.numbers(batch.column(name)))
+        names = self.built["scores"]
+        self._scores = {name: files.numbers(batch.column(files.score_column(name))) for name in names}
         self._ids = batch.column("id")
         members = self._open(files.SPEAKERS_FILE).batch(0)
         self._bounds, self._members = files.lists(members.column("utterances"))
@@ -103,6 +105,17 @@ class Index:
     def similar(self, row: int) -> tuple[np.ndarray, np.ndarray]:
         """(rows int32 [N], scores float32 [N]), best first."""
         return self._lists(row, "similar"), self._lists(row, "scores")
+
+    def score(self, name: str) -> np.ndarray:
+        """float32 [n]: a score of each utterance, NaN where it has none.
+
+        Raises:
+            UsageError: no utterance has it.
+        """
+        if name not in self._scores:
+            known = ", ".join(self._scores) or "none"
+            raise UsageError(f"{self.path}: no utterance has a score {name!r}; there are {known}")
+        return self._scores[name]
 
     def rows(self, split: int) -> np.ndarray:
         """int64 rows of one split, in order of id."""

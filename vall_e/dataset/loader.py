@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vall_e.dataset.batch import collate
 from vall_e.dataset.examples import Dataset
 from vall_e.dataset.sampler import FrameBudgetSampler
 from vall_e.types import UsageError
@@ -15,7 +14,7 @@ from vall_e.types import UsageError
 if TYPE_CHECKING:
     from vall_e.dataset.batch import Batch
 
-STATE_VERSION = 1
+STATE_VERSION = 2  # of what goes into a budget
 
 
 class Loader:
@@ -122,7 +121,7 @@ class _Batches:
     def __getitem__(self, key: tuple[int, np.ndarray]) -> Batch:
         epoch, places = key
         examples = [self.dataset.example(int(place), epoch) for place in places]
-        return collate(examples, codebook_size=self.dataset.index.spec.codebook_size)
+        return self.dataset.collate(examples)
 
 
 def _same(batch: Any) -> Any:
@@ -146,7 +145,7 @@ def make_loader(
     """Batches of `dataset` for one rank.
 
     Args:
-        max_frames: budget of a batch: B × (longest target + `dataset.prompt_frames`) frames, padding included.
+        max_frames: budget of a batch: B × the places of the longest, padding included (`dataset.num_places`).
         max_batch_size: the most targets in a batch.
         num_workers: processes that read; 0 reads in this one.
         seed: of the order of batches; the prompts have the dataset's.
@@ -155,12 +154,11 @@ def make_loader(
         prefetch: batches that each worker reads ahead.
 
     Raises:
-        UsageError: the budget can't hold the longest target, or the targets can't be dealt evenly to the ranks.
+        UsageError: the budget can't hold the longest item, or the targets can't be dealt evenly to the ranks.
     """
     sampler = FrameBudgetSampler(
-        dataset.num_frames,
+        dataset.num_places,
         max_frames=max_frames,
-        prompt_frames=dataset.prompt_frames,
         max_batch_size=max_batch_size,
         rank=rank,
         num_replicas=num_replicas,
@@ -168,19 +166,7 @@ def make_loader(
         shuffle=shuffle,
     )
     identity = {
-        "dataset": dataset.index.fingerprint,
-        "split": dataset.split,
-        "dataset_seed": dataset.seed,
-        "similar_probability": dataset.similar_probability,
-        "prompt_frames": dataset.prompt_frames,
-        # states that were saved before these options existed still fit
-        **({"any_speaker": True} if dataset.any_speaker else {}),
-        **({"join_prompts": True} if dataset.join_prompts else {}),
-        **(
-            {"only": {name: list(value) if isinstance(value, tuple) else value for name, value in dataset.only.items()}}
-            if dataset.only
-            else {}
-        ),
+        **dataset.identity,
         "seed": seed,
         "shuffle": shuffle,
         "max_frames": max_frames,

@@ -41,6 +41,33 @@ class PromptChooser:
                 return int(allowed[rng.integers(len(allowed))])
         return self._same_speaker(row, rng)
 
+    def most_places(self, rows: np.ndarray, prompt_frames: int, *, join: bool) -> np.ndarray:
+        """int64 [n]: the most frames and tokens together that a prompt of each of these targets can have.
+
+        Args:
+            rows: of the targets.
+            prompt_frames: what prompts are cut to.
+            join: whether several utterances make up a prompt.
+        """
+        index = self.index
+        others = index.rows(files.TRAIN) if self.training else np.arange(len(index))
+        owner = np.zeros(len(index), np.int64) if self.any_speaker else index.speaker.astype(np.int64)
+        number = int(owner.max(initial=0)) + 1
+        frames, tokens = index.num_frames[others].astype(np.int64), index.num_tokens[others].astype(np.int64) - 2
+        longest, total, most_tokens = (np.zeros(number, np.int64) for _ in range(3))
+        densest = np.zeros(number)
+        np.maximum.at(longest, owner[others], frames)
+        np.add.at(total, owner[others], frames)
+        np.maximum.at(most_tokens, owner[others], tokens)
+        np.maximum.at(densest, owner[others], tokens / frames)
+        if join:  # whole utterances that together are no longer than the prompt, and a part of one more
+            longest = total
+            most_tokens += np.ceil(densest * prompt_frames).astype(np.int64)
+        places = np.minimum(longest, prompt_frames) + most_tokens
+        count = np.bincount(owner[others], minlength=number)[owner[rows]] - np.isin(rows, others)
+        most: np.ndarray = np.where((count > 0) & (prompt_frames > 0), places[owner[rows]], 0)
+        return most
+
     def _same_speaker(self, row: int, rng: np.random.Generator) -> int | None:
         """Uniform over what is allowed. Almost all of it is, so drawing again is cheaper than looking at everything."""
         members = self.index.speaker_rows(int(self.index.speaker[row]), training_only=self.training)

@@ -1,4 +1,4 @@
-"""Batches of targets of like length under a budget of frames, dealt to ranks without loss or doubling."""
+"""Batches of items of like length under a budget of places, dealt to ranks without loss or doubling."""
 
 from __future__ import annotations
 
@@ -10,31 +10,29 @@ BUCKET_GROWTH = 8  # a bucket's longest is an eighth longer than its shortest: p
 
 
 class FrameBudgetSampler:
-    """Which targets make up which batch, in each epoch, for one of `num_replicas` ranks.
+    """Which items make up which batch, in each epoch, for one of `num_replicas` ranks.
 
-    The cost of a batch is what it takes in memory: B × (longest target + `prompt_frames`), never above `max_frames`.
-    Targets are shuffled within buckets of like length; where the batches are cut depends on the lengths alone, so
-    every epoch has equally many. Every rank gets equally many batches and every target is in exactly one batch of one
+    The cost of a batch is what it takes in memory: B × the places of its longest item, never above `max_frames`.
+    Items are shuffled within buckets of like length; where the batches are cut depends on the lengths alone, so
+    every epoch has equally many. Every rank gets equally many batches and every item is in exactly one batch of one
     rank: where the batches don't come out even, the largest are halved until they do. Nothing is dropped or repeated.
 
     The order depends on `seed` and the epoch; numpy promises Philox's raw stream to stay the same in every version.
 
     Args:
-        num_frames: int [n], frames of each target.
-        prompt_frames: the most that a prompt can add to each target.
-        max_batch_size: no batch has more targets.
+        lengths: int [n], places that each item takes: `Dataset.num_places`.
+        max_batch_size: no batch has more items.
 
     Raises:
-        UsageError: the longest target does not fit the budget, or the targets can't be dealt evenly: there are fewer
+        UsageError: the longest item does not fit the budget, or the items can't be dealt evenly: there are fewer
             than ranks, or nothing but batches of one, whose number the ranks don't divide.
     """
 
     def __init__(
         self,
-        num_frames: np.ndarray,
+        lengths: np.ndarray,
         *,
         max_frames: int,
-        prompt_frames: int = 0,
         max_batch_size: int | None = None,
         rank: int = 0,
         num_replicas: int = 1,
@@ -47,12 +45,12 @@ class FrameBudgetSampler:
             raise UsageError(f"max_batch_size {max_batch_size} is not positive")
         if seed < 0:
             raise UsageError(f"seed {seed} is negative")
-        if len(num_frames) and int(num_frames.max()) + prompt_frames > max_frames:
-            need = int(num_frames.max()) + prompt_frames
-            raise UsageError(f"max_frames {max_frames} can't hold the longest target and a prompt: {need} frames")
+        if len(lengths) and int(lengths.max()) > max_frames:
+            what = f"the longest target with its text and prompt: {int(lengths.max())} places"
+            raise UsageError(f"max_frames {max_frames} can't hold {what}")
         self.seed, self.rank, self.num_replicas, self.shuffle = seed, rank, num_replicas, shuffle
-        self._buckets, longest = length_buckets(num_frames)
-        bounds = cut_batches(self._buckets, longest + prompt_frames, max_frames, max_batch_size)
+        self._buckets, longest = length_buckets(lengths)
+        bounds = cut_batches(self._buckets, longest, max_frames, max_batch_size)
         self._bounds = halve_until_even(bounds, num_replicas)
 
     def __len__(self) -> int:
@@ -60,7 +58,7 @@ class FrameBudgetSampler:
         return (len(self._bounds) - 1) // self.num_replicas
 
     def batches(self, epoch: int) -> list[np.ndarray]:
-        """int64 places of the targets of each batch of this rank."""
+        """int64 numbers of the items of each batch of this rank."""
         count = len(self._buckets)
         number_of_batches = len(self._bounds) - 1
         raw = np.random.Philox(np.random.SeedSequence([self.seed, epoch])).random_raw(count + number_of_batches)
@@ -74,20 +72,20 @@ class FrameBudgetSampler:
         return [order[self._bounds[number] : self._bounds[number + 1]] for number in mine]
 
 
-def length_buckets(num_frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(bucket of each target [n], longest of each bucket). Edges are whole numbers, so no rounding moves them."""
+def length_buckets(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(bucket of each item [n], longest of each bucket). Edges are whole numbers, so no rounding moves them."""
     edges = [1]
-    longest = int(num_frames.max()) if len(num_frames) else 0
+    longest = int(lengths.max()) if len(lengths) else 0
     while edges[-1] <= longest:
         edges.append(edges[-1] + max(1, edges[-1] // BUCKET_GROWTH))
-    buckets = np.searchsorted(np.array(edges), num_frames, side="right") - 1
+    buckets = np.searchsorted(np.array(edges), lengths, side="right") - 1
     most = np.zeros(len(edges), np.int64)
-    np.maximum.at(most, buckets, num_frames)
+    np.maximum.at(most, buckets, lengths)
     return buckets, most
 
 
 def cut_batches(buckets: np.ndarray, cost: np.ndarray, max_frames: int, max_batch_size: int | None) -> np.ndarray:
-    """Bounds [M+1] of the batches, over targets in order of falling bucket; `cost` is of the longest in each bucket.
+    """Bounds [M+1] of the batches, over items in order of falling bucket; `cost` is of the longest in each bucket.
 
     A batch is as large as its first, longest bucket allows, and may reach into shorter ones.
     """
@@ -111,6 +109,6 @@ def halve_until_even(bounds: np.ndarray, num_replicas: int) -> np.ndarray:
         sizes = np.diff(bounds)
         largest = int(np.argmax(sizes))
         if sizes[largest] < 2:
-            raise UsageError(f"{len(sizes)} batches of one target can't be dealt evenly to {num_replicas} ranks")
+            raise UsageError(f"{len(sizes)} batches of one item can't be dealt evenly to {num_replicas} ranks")
         bounds = np.insert(bounds, largest + 1, bounds[largest] + sizes[largest] // 2)
     return bounds

@@ -121,6 +121,7 @@ class Catalogue:
     speakers: tuple[str, ...]
     vocabulary: Vocabulary
     left_out: frozenset[int] = frozenset()  # hashes of the utterances that a gate left out
+    scores: tuple[str, ...] = ()  # names of all that an utterance has
 
 
 def scan_utterances(
@@ -157,6 +158,7 @@ def scan_utterances(
     known = vocabulary or Vocabulary((), ())
     lacking: list[str] = []
     left_out = array("Q")
+    score_names: set[str] = set()
     for where, offset, line in offset_lines(path):
         row = storage.decode(Utterance, line, where)
         check_row(row, spec, path.parent)
@@ -169,6 +171,7 @@ def scan_utterances(
             lacking.append(f"{row.id} needs {lacks}")
             if len(lacking) == MOST_NAMED:
                 break
+        score_names.update(limits.scores_of(row))
         phones.update(row.phonemes)
         languages.add(row.language)
         speakers.add(row.speaker_id)
@@ -185,7 +188,8 @@ def scan_utterances(
     table, order = _sorted_table(chunks)
     grown = known if closed else known.extended(phones, languages)
     names = tuple(sorted(speakers))
-    return Catalogue(table, np.frombuffer(offsets, np.int64)[order], names, grown, frozenset(left_out))
+    places = np.frombuffer(offsets, np.int64)[order]
+    return Catalogue(table, places, names, grown, frozenset(left_out), tuple(sorted(score_names)))
 
 
 def _lacks(vocabulary: Vocabulary, phones: set[str], languages: set[str]) -> str:

@@ -25,7 +25,6 @@ import msgspec
 import numpy as np
 
 from vall_e import audio, config, layout, progress, stage, storage
-from vall_e.corpora.importing import require_recordings
 from vall_e.emb.features.base import FeatureExtractor
 from vall_e.emb.features.registry import OF_MODEL, FeatureOptions, load_features
 from vall_e.emb.features.slices import (
@@ -39,8 +38,9 @@ from vall_e.emb.features.slices import (
     same_takes,
 )
 from vall_e.emb.features.top_k import top_k
+from vall_e.emb.slice_audio import Source, dataset_json, open_audio, read_slices
 from vall_e.executor import EXECUTORS, make_executor
-from vall_e.types import CodecSpec, ContractError, Recording, UsageError, safe_path
+from vall_e.types import CodecSpec, ContractError, UsageError, safe_path
 
 STAGE = "similar"
 VERSION = 1  # of the features and their order: rows of two versions do not mix
@@ -68,25 +68,6 @@ class SimilarOptions(FeatureOptions):
         return {name: getattr(self, name) for name in ("similarity_backend", "top_k", "scope", *of_codes)}
 
 
-@dataclass(frozen=True)
-class Source:
-    """The dataset, and where its recordings are: `roots` and `recordings` are None where no audio is read."""
-
-    dataset: Path
-    roots: audio.Roots | None
-    recordings: storage.RowIndex | None
-
-    def place_of(self, recording_id: str) -> storage.RowPlace | None:
-        return None if self.recordings is None else self.recordings.get(recording_id)
-
-    def is_there(self, recording_id: str) -> bool:
-        """Whether the recording's audio is there; True where no audio is read."""
-        if self.roots is None:
-            return True
-        place = self.place_of(recording_id)
-        return place is not None and self.roots.find(place.read(Recording).path) is not None
-
-
 def similar(
     input_dataset: Path,
     options: SimilarOptions,
@@ -112,7 +93,11 @@ def similar(
     extractor = _extractor(input_dataset, options)
     with storage.folder_lock(input_dataset):
         needs_audio = extractor.needs_audio and bool(groups)
-        source = _source(input_dataset, input_audio, input_metadata, options, needs_audio=needs_audio)
+        source = Source(input_dataset, None, None)
+        if needs_audio:
+            source = open_audio(
+                input_dataset, input_audio, input_metadata, executor=options.executor, workers=options.workers
+            )
         settings = _settings(input_dataset, options)
         done = set() if options.overwrite else _done(source, groups, settings, options)
         todo = {key: groups[key] for key in sorted(groups.keys() - done)}
@@ -128,31 +113,9 @@ def similar(
     return report
 
 
-def _source(
-    dataset: Path, input_audio: Path | None, metadata: Path | None, options: SimilarOptions, *, needs_audio: bool
-) -> Source:
-    """Finds the recordings; imports them where nobody has (datasets of version 1)."""
-    if not needs_audio:
-        return Source(dataset, None, None)
-    head = _dataset_json(dataset)
-    recorded = (head.get("config") or {}).get("input_audio")
-    folder = input_audio or (Path(recorded) if recorded else None)
-    if folder is None:
-        raise UsageError(f"{dataset / layout.DATASET_JSON} does not say where the audio is; give --input-audio")
-    if not folder.exists():
-        raise UsageError(f"{folder}: no such folder of audio; give --input-audio")
-    metadata = metadata or dataset / head.get("input_metadata", f"../{layout.METADATA_FOLDER}")
-    roots = require_recordings(folder, metadata, executor=options.executor, workers=options.workers)
-    return Source(dataset, roots, storage.RowIndex(metadata / layout.RECORDINGS, "id"))
-
-
-def _dataset_json(input_dataset: Path) -> dict[str, Any]:
-    return storage.read_json(storage.require_file(input_dataset / layout.DATASET_JSON, MADE_BY)) or {}
-
-
 def _codec(input_dataset: Path) -> CodecSpec:
     path = input_dataset / layout.DATASET_JSON
-    return storage.from_row(CodecSpec, _dataset_json(input_dataset).get("codec"), f"{path}: codec")
+    return storage.from_row(CodecSpec, dataset_json(input_dataset).get("codec"), f"{path}: codec")
 
 
 def _extractor(dataset: Path, options: SimilarOptions) -> FeatureExtractor:
@@ -167,7 +130,7 @@ def _extractor(dataset: Path, options: SimilarOptions) -> FeatureExtractor:
     from vall_e.emb.features.vectors import Tables
 
     if wanted == "codec":
-        process = _dataset_json(dataset).get("config") or {}
+        process = dataset_json(dataset).get("config") or {}
         codebooks = trained.codebooks_of(load_same_codec(spec, process, str(dataset)))
         if codebooks is None:
             raise UsageError(f"similarity backend codec: the codec {spec.name} offers no vectors; choose codes")
@@ -201,7 +164,7 @@ def _missing(source: Source, todo: Mapping[str, Sequence[Slice]], groups: Mappin
 
 def _settings(input_dataset: Path, options: SimilarOptions) -> dict[str, Any]:
     """What the lists are made with, apart from the utterances; `made` stands for what their audio and codes hold."""
-    settings: dict[str, Any] = {"version": VERSION, "made": _dataset_json(input_dataset).get("made", "")}
+    settings: dict[str, Any] = {"version": VERSION, "made": dataset_json(input_dataset).get("made", "")}
     settings |= options.result_options
     if options.similarity_backend in ("codes", "codec"):
         spec = _codec(input_dataset)
@@ -333,7 +296,7 @@ def _extract(
     extractor: FeatureExtractor, dataset: Path, roots: audio.Roots | None, item: RecordingSlices
 ) -> stage.Outcome:
     """An outcome whose rows are (utterance id, statistics [D])."""
-    inputs = _read_codes(dataset, item) if roots is None else _read_audio(roots, item)
+    inputs = _read_codes(dataset, item) if roots is None else read_slices(roots, item)
     rows = []
     for piece, value in zip(item.slices, inputs, strict=True):
         try:
@@ -342,29 +305,6 @@ def _extract(
             raise ContractError(f"{piece.id}: {error}; run {MADE_BY} --overwrite") from None
         rows.append((piece.id, raw))
     return stage.Outcome(item_id=item.id, rows=tuple(rows), audio_s=item.duration_s)
-
-
-def _read_audio(roots: audio.Roots, item: RecordingSlices) -> Iterator[tuple[np.ndarray, int]]:
-    assert item.place is not None, "recordings that are not there were left out"
-    recording = item.place.read(Recording)
-    piece = item.slices[0]
-    try:
-        source = audio.locate(roots, recording)
-        if source is None:
-            raise ContractError(f"{item.id}: {recording.path}: no such file; {_STALE}")
-        rate_hz = recording.sample_rate_hz
-        spans = [(piece.start_samples, piece.num_samples) for piece in item.slices]
-        pieces = source.slices(spans)
-        for piece in item.slices:
-            if piece.sample_rate_hz != rate_hz:
-                what = f"{recording.path} has {rate_hz} Hz, the dataset says {piece.sample_rate_hz}"
-                raise ContractError(f"{piece.id}: {what}; {_STALE}")
-            yield next(pieces), rate_hz
-    except (audio.AudioError, OSError) as error:
-        raise ContractError(f"{piece.id}: {recording.path}: {error}; {_STALE}") from None
-
-
-_STALE = "the audio is not what the dataset was made of: give the right --input-audio or run all stages with --update"
 
 
 def _read_codes(input_dataset: Path, item: RecordingSlices) -> Iterator[np.ndarray]:

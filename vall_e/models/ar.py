@@ -4,10 +4,14 @@ In its plain form (`alignment: none`) phonemes, prompt and codes are one sequenc
 phoneme is spoken when. With `alignment: monotone` (as VALL-E R, arXiv:2406.07855) each frame is given the phoneme that
 it belongs to, and a second output says whether the next frame stays with it, goes on, or goes on past a pause: text
 can't be skipped, repeated or left unfinished, and far less speech teaches a model to speak.
+
+Tasks beside speaking put the sound that they work on, the source, before the prompt; one of them says tokens of the
+text instead of codes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -21,8 +25,10 @@ from vall_e.models.transformer import (
     TextReader,
     Transformer,
     TransformerConfig,
+    head,
     joined,
     last_of,
+    right_aligned,
     small_weights,
     units_read,
 )
@@ -45,6 +51,9 @@ class ARConfig:
         alignment: none or monotone.
         trunk: of the codes.
         text: of the phonemes, where the alignment is monotone.
+        dual_head: whether a code is told in two halves.
+        num_tasks: as `Batch.tasks` counts them; 0: speaking alone, which has no source.
+        text_task: the task whose target is the text; below 0: none.
     """
 
     num_tokens: int
@@ -53,6 +62,9 @@ class ARConfig:
     alignment: str = "monotone"
     trunk: TransformerConfig = field(default_factory=TransformerConfig)
     text: TransformerConfig = field(default_factory=lambda: TransformerConfig(num_layers=2))
+    dual_head: bool = False
+    num_tasks: int = 0
+    text_task: int = -1
 
 
 @dataclass(frozen=True)
@@ -68,6 +80,15 @@ class Loss:
     total: Tensor
     count: Tensor
     parts: dict[str, Tensor]
+
+    def __add__(self, other: Loss) -> Loss:
+        return Loss(self.total + other.total, self.count + other.count, self.parts | other.parts)
+
+    @classmethod
+    def nothing(cls, model: nn.Module) -> Loss:
+        """Of a batch that holds nothing for this model."""
+        zero = torch.stack([weight.sum() for weight in model.parameters()]).sum() * 0
+        return cls(zero, torch.zeros((), dtype=torch.int64, device=zero.device), {})
 
 
 @dataclass(frozen=True)
@@ -90,7 +111,7 @@ class AR(nn.Module):
         self.edge = config.codebook_size  # before the first code and, in the plain form, behind the last
         self.code = nn.Embedding(config.codebook_size + 1, width)
         self.trunk = Transformer(config.trunk)
-        self.to_code = nn.Linear(width, config.codebook_size + 1)
+        self.to_code = head(width, config.codebook_size, dual=config.dual_head, has_edge=True)
         self.is_monotone = config.alignment == "monotone"
         if self.is_monotone:
             self.text = TextReader(config.text, num_tokens=config.num_tokens, num_languages=config.num_languages)
@@ -101,11 +122,74 @@ class AR(nn.Module):
         else:
             self.token = nn.Embedding(config.num_tokens, width)
             self.language = nn.Embedding(config.num_languages, width)
+        if config.num_tasks:
+            self.of_source = nn.Embedding(config.num_tasks, width)
+        if config.text_task >= 0:
+            self.written = nn.Embedding(config.num_tokens, width)
+            self.to_token = nn.Linear(width, config.num_tokens)
         self.apply(small_weights)
 
     def loss(self, batch: Batch) -> Loss:
-        """How far off the model is about the codes of level 0 of each target, and about its steps or its end."""
-        return self._monotone_loss(batch) if self.is_monotone else self._plain_loss(batch)
+        """How far off the model is about what each target holds: the codes of level 0 and its steps or its end, or,
+        of the task that writes, the tokens.
+        """
+        spoken = self._monotone_loss if self.is_monotone else self._plain_loss
+        is_text = batch.tasks == self.config.text_task
+        if not bool(is_text.any()):
+            return spoken(batch)
+        written = self._text_loss(batch.rows(is_text.nonzero()[:, 0]))
+        if bool(is_text.all()):
+            return written
+        return spoken(batch.rows((~is_text).nonzero()[:, 0])) + written
+
+    # What stands before the codes: the source of a task, and the prompt
+
+    def _context(self, batch: Batch, prompt: Tensor) -> tuple[Tensor, Tensor]:
+        """The source of each item and its prompt [B,P,D], one behind the other: ([B,N,D], lengths)."""
+        if not self.config.num_tasks:
+            return prompt, batch.prompt_lengths
+        return joined([self._source(batch), prompt], [batch.source_lengths, batch.prompt_lengths])
+
+    def _source(self, batch: Batch) -> Tensor:
+        """[B,S,D], which tells the task as well."""
+        source: Tensor = self.code(batch.source[:, 0]) + self.of_source(batch.tasks)[:, None]
+        return source
+
+    # A text as the target
+
+    def _text_loss(self, batch: Batch) -> Loss:
+        nothing = self.code(batch.prompt[:, 0, :0])
+        source, lengths = self._context(batch, nothing)
+        x, ends = joined([source, self.written(batch.text[:, :-1])], [lengths, batch.text_lengths - 1])
+        out = self.to_token(last_of(self.trunk(x, causal=True), ends, batch.text_lengths - 1))
+        exists = torch.arange(out.shape[1], device=out.device) < batch.text_lengths[:, None] - 1
+        total = F.cross_entropy(out[exists], batch.text[:, 1 : out.shape[1] + 1][exists], reduction="sum")
+        return Loss(total, exists.sum(), {"tokens": total.detach()})
+
+    @torch.inference_mode()
+    def write(self, batch: Batch, *, first: int, last: int, max_tokens: int) -> list[Tensor]:
+        """The tokens of what each source says, the best one at each place, without the first and the last one.
+
+        Args:
+            batch: of sources (`vall_e.dataset.for_synthesis`).
+            first, last: tokens that stand before and behind every text.
+            max_tokens: where a text is cut off.
+        """
+        source, starts = right_aligned(*self._context(batch, self.code(batch.prompt[:, 0, :0])))
+        run = _Run(self.trunk, starts, use_cache=True)
+        found: list[list[int]] = [[] for _ in range(len(batch))]
+        active = list(range(len(batch)))
+        x = torch.cat([source, self.written.weight[first].expand(len(batch), 1, -1)], dim=1)
+        for _ in range(max_tokens):
+            best = self.to_token(run(x)).argmax(dim=-1)
+            rows = [row for row, token in enumerate(best.tolist()) if token != last]
+            for row in rows:
+                found[active[row]].append(int(best[row]))
+            active = run.keep(active, rows)
+            if not active:
+                break
+            x = self.written(best[rows])[:, None]
+        return [torch.tensor(tokens, dtype=torch.int64) for tokens in found]
 
     # Phonemes, prompt and codes as one sequence
 
@@ -114,17 +198,20 @@ class AR(nn.Module):
         # the edge stands before the prompt: [edge, prompt, target] predicts [prompt, target, edge] one place on
         codes, lengths = joined([batch.prompt[:, 0], inputs[:, 1:]], [batch.prompt_lengths, batch.target_lengths])
         edge = torch.full_like(codes[:, :1], self.edge)
-        text, text_lengths = self._text_of(batch)
-        x, ends = joined([text, self.code(torch.cat([edge, codes], dim=1))], [text_lengths, lengths + 1])
+        before, before_lengths = self._text_and_source(batch)
+        x, ends = joined([before, self.code(torch.cat([edge, codes], dim=1))], [before_lengths, lengths + 1])
         out = last_of(self.trunk(x, causal=True), ends, batch.target_lengths + 1)
         scores = self.to_code(out)
         total = F.cross_entropy(scores.flatten(0, 1), targets[:, : out.shape[1]].flatten(), reduction="sum")
         return Loss(total, (batch.target_lengths + 1).sum(), {"codes": total.detach()})
 
-    def _text_of(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """What the prompt says, then what is to be said: ([B,N,D], lengths)."""
+    def _text_and_source(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What the prompt says, what is to be said, then the source: ([B,N,D], lengths)."""
         tokens, lengths = joined([batch.prompt_text, batch.text], [batch.prompt_text_lengths, batch.text_lengths])
-        return self.token(tokens) + self.language(batch.languages)[:, None], lengths
+        said = self.token(tokens) + self.language(batch.languages)[:, None]
+        if not self.config.num_tasks:
+            return said, lengths
+        return joined([said, self._source(batch)], [lengths, batch.source_lengths])
 
     # Each frame with its phoneme
 
@@ -138,7 +225,8 @@ class AR(nn.Module):
             before[:, 0] = torch.where(has_prompt, last, before[:, 0])
         given = self.from_text(units_read(read, batch.units, batch.frame_units))
         x = self.code(before) + given + self.elapsed(elapsed_of(batch.frame_units))
-        x, lengths = joined([self._prompt(batch.prompt[:, 0]), x], [batch.prompt_lengths, batch.target_lengths])
+        context, lengths = self._context(batch, self._prompt(batch.prompt[:, 0]))
+        x, lengths = joined([context, x], [lengths, batch.target_lengths])
         out = last_of(self.trunk(x, causal=True), lengths, batch.target_lengths)
         exists = torch.arange(out.shape[1], device=out.device) < batch.target_lengths[:, None]
         codes = F.cross_entropy(self.to_code(out)[exists], target[exists], reduction="sum")
@@ -162,78 +250,147 @@ class AR(nn.Module):
     # Speaking
 
     @torch.inference_mode()
-    def speak(self, batch: Batch, sampler: Sampler, *, max_frames: int, use_cache: bool = True) -> Spoken:
-        """The codes of one text in the voice of its prompt.
+    def speak(
+        self,
+        batch: Batch,
+        samplers: Sequence[Sampler],
+        *,
+        max_frames: Sequence[int],
+        powers: Sequence[Sequence[float]] | None = None,
+        use_cache: bool = True,
+    ) -> list[Spoken]:
+        """The codes of each text, in the voice of its prompt.
 
         Args:
-            batch: of one item, without a target (`vall_e.dataset.for_synthesis`).
-            sampler: draws codes and steps.
-            max_frames: where it is stopped if it has not stopped by itself.
+            batch: without targets (`vall_e.dataset.for_synthesis`).
+            samplers: of each item, for its codes and steps.
+            max_frames: of each item, where it is stopped if it has not stopped by itself.
+            powers: of each item and unit, what its frames are drawn with (`probabilities`); None: as the sampler says.
+                Monotone only.
             use_cache: keep what earlier places gave; without, everything is computed again for each frame.
         """
+        items = [_Item(sampler, most) for sampler, most in zip(samplers, max_frames, strict=True)]
         if self.is_monotone:
-            return self._speak_monotone(batch, sampler, max_frames, use_cache)
-        return self._speak_plain(batch, sampler, max_frames, use_cache)
+            self._speak_monotone(batch, items, powers, use_cache)
+        else:
+            self._speak_plain(batch, items, use_cache)
+        return [item.spoken(is_monotone=self.is_monotone) for item in items]
 
-    def _speak_plain(self, batch: Batch, sampler: Sampler, max_frames: int, use_cache: bool) -> Spoken:
-        prompt = batch.prompt[:, 0]
+    def _speak_plain(self, batch: Batch, items: list[_Item], use_cache: bool) -> None:
+        before, lengths = self._text_and_source(batch)
         edge = torch.full_like(batch.text[:, :1], self.edge)
-        text, _ = self._text_of(batch)
-        run = _Run(self.trunk, use_cache)
-        out = run(torch.cat([text, self.code(torch.cat([edge, prompt], dim=1))], dim=1))
-        codes: list[int] = []
-        while len(codes) < max_frames:
-            scores = self.to_code(out)[0]
-            if not codes:
-                scores[self.edge] = -torch.inf  # not even one frame is no answer
-            code = sampler.draw(scores, codes)
-            if code == self.edge:
-                return Spoken(torch.tensor(codes), None, True)
-            codes.append(code)
-            out = run(self.code(torch.tensor([[code]], device=prompt.device)))
-        return Spoken(torch.tensor(codes), None, False)
+        codes = self.code(torch.cat([edge, batch.prompt[:, 0]], dim=1))
+        x, starts = right_aligned(*joined([before, codes], [lengths, batch.prompt_lengths + 1]))
+        run = _Run(self.trunk, starts, use_cache=use_cache)
+        active = list(range(len(items)))
+        while active:
+            scores = self.to_code(run(x)).cpu()
+            rows = []
+            for row, number in enumerate(active):
+                item = items[number]
+                if not item.codes:
+                    scores[row, self.edge] = -torch.inf  # not even one frame is no answer
+                code = item.sampler.draw(scores[row], item.codes)
+                item.stopped = code == self.edge
+                if not item.stopped:
+                    item.codes.append(code)
+                if not item.stopped and len(item.codes) < item.max_frames:
+                    rows.append(row)
+            active = run.keep(active, rows)
+            last = [items[number].codes[-1] for number in active]
+            x = self.code(torch.tensor(last, dtype=torch.int64, device=x.device))[:, None]
 
-    def _speak_monotone(self, batch: Batch, sampler: Sampler, max_frames: int, use_cache: bool) -> Spoken:
-        prompt, optional = batch.prompt[:, 0], batch.unit_optional[0].tolist()
+    def _speak_monotone(
+        self, batch: Batch, items: list[_Item], powers: Sequence[Sequence[float]] | None, use_cache: bool
+    ) -> None:
         read = self.text(batch.text, batch.text_lengths, batch.languages)
-        given = self.from_text(read[0, batch.units[0]])
-        run = _Run(self.trunk, use_cache)
-        before = int(prompt[0, -1]) if prompt.shape[1] else self.edge
-        ahead = [self._prompt(prompt)] if prompt.shape[1] else []
-        codes: list[int] = []
-        owners: list[int] = []
-        unit = elapsed = 0
-        while unit < len(optional) and len(codes) < max_frames:
-            place = torch.tensor([[before]], device=prompt.device)
-            lasted = torch.tensor([[min(elapsed, MOST_ELAPSED)]], device=prompt.device)
-            out = run(torch.cat([*ahead, self.code(place) + given[unit] + self.elapsed(lasted)], dim=1))
-            ahead = []
-            before = sampler.draw(self.to_code(out)[0, : self.edge], codes)
-            codes.append(before)
-            owners.append(unit)
-            steps = self.to_step(out)[0].clone()
-            if elapsed + 1 >= LONGEST_UNIT_FRAMES:
-                steps[STAY] = -torch.inf
-            if unit + 1 >= len(optional) or not optional[unit + 1]:
-                steps[SKIP] = -torch.inf
-            step = sampler.choose(steps)
-            unit, elapsed = (unit, elapsed + 1) if step == STAY else (unit + step, 0)
-        return Spoken(torch.tensor(codes), torch.tensor(owners), unit >= len(optional))
+        units = units_read(
+            read, batch.units, torch.arange(batch.units.shape[1], device=read.device).expand_as(batch.units)
+        )
+        given = self.from_text(units)
+        optional = batch.unit_optional.tolist()
+        num_units = batch.unit_lengths.tolist()
+        context, lengths = self._context(batch, self._prompt(batch.prompt[:, 0]))
+        before = [
+            int(row[length - 1]) if length else self.edge
+            for row, length in zip(batch.prompt[:, 0], batch.prompt_lengths, strict=True)
+        ]
+        x = self._places(given, items, list(range(len(items))), before)
+        x, starts = right_aligned(*joined([context, x], [lengths, torch.ones_like(lengths)]))
+        run = _Run(self.trunk, starts, use_cache=use_cache)
+        active = list(range(len(items)))
+        while active:
+            out = run(x)
+            scores, steps = self.to_code(out)[:, : self.edge].cpu(), self.to_step(out).cpu()
+            rows = []
+            for row, number in enumerate(active):
+                item, unit = items[number], items[number].unit
+                item.codes.append(
+                    item.sampler.draw(scores[row], item.codes, power=powers[number][unit] if powers else None)
+                )
+                item.owners.append(unit)
+                if item.elapsed + 1 >= LONGEST_UNIT_FRAMES:
+                    steps[row, STAY] = -torch.inf
+                if unit + 1 >= num_units[number] or not optional[number][unit + 1]:
+                    steps[row, SKIP] = -torch.inf
+                step = item.sampler.choose(steps[row])
+                item.unit, item.elapsed = (unit, item.elapsed + 1) if step == STAY else (unit + step, 0)
+                item.stopped = item.unit >= num_units[number]
+                if not item.stopped and len(item.codes) < item.max_frames:
+                    rows.append(row)
+            active = run.keep(active, rows)
+            x = self._places(given, items, active, [items[number].codes[-1] for number in active])
+
+    def _places(self, given: Tensor, items: list[_Item], active: list[int], before: list[int]) -> Tensor:
+        """[B,1,D]: what the trunk gets for the next frame of the active items, behind the codes `before`."""
+        code = torch.tensor(before, dtype=torch.int64, device=given.device)
+        lasted = [min(items[number].elapsed, MOST_ELAPSED) for number in active]
+        elapsed = self.elapsed(torch.tensor(lasted, dtype=torch.int64, device=given.device))
+        read = given[active, [items[number].unit for number in active]]
+        return (self.code(code) + read + elapsed)[:, None]
+
+
+class _Item:
+    """One text on its way to speech."""
+
+    def __init__(self, sampler: Sampler, max_frames: int) -> None:
+        self.sampler, self.max_frames = sampler, max_frames
+        self.codes: list[int] = []
+        self.owners: list[int] = []  # the unit of each frame
+        self.unit = self.elapsed = 0
+        self.stopped = False
+
+    def spoken(self, *, is_monotone: bool) -> Spoken:
+        return Spoken(torch.tensor(self.codes), torch.tensor(self.owners) if is_monotone else None, self.stopped)
 
 
 class _Run:
-    """A causal trunk fed piece by piece → what it gives at the last place, [1,D]."""
+    """A causal trunk fed piece by piece → what it gives at the last place of each row, [B,D].
 
-    def __init__(self, trunk: Transformer, use_cache: bool) -> None:
+    Rows end together: those that are shorter begin later, at `starts` [B].
+    """
+
+    def __init__(self, trunk: Transformer, starts: Tensor, *, use_cache: bool) -> None:
         self.trunk, self.cache = trunk, Cache() if use_cache else None
+        self.starts = starts if bool(starts.any()) else None
         self.seen: list[Tensor] = []
 
     def __call__(self, x: Tensor) -> Tensor:
         if self.cache is None:
             self.seen.append(x)
             x = torch.cat(self.seen, dim=1)
-        out: Tensor = self.trunk(x, causal=True, cache=self.cache)[:, -1]
+        out: Tensor = self.trunk(x, causal=True, cache=self.cache, starts=self.starts)[:, -1]
         return out
+
+    def keep(self, active: list[int], rows: list[int]) -> list[int]:
+        """Goes on with these rows only → the numbers of `active` that they are."""
+        if len(rows) < len(active):
+            chosen = torch.tensor(rows, dtype=torch.int64)
+            self.starts = None if self.starts is None else self.starts[chosen]
+            self.seen = [x[chosen] for x in self.seen]
+            if self.cache is not None:
+                self.cache.keep(chosen)
+        return [active[row] for row in rows]
 
 
 def elapsed_of(frame_units: Tensor) -> Tensor:

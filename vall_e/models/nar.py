@@ -7,6 +7,8 @@ codec's own quantiser turns it into codes: one pass for all levels, and near mis
 
 from __future__ import annotations
 
+import functools
+import operator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -19,6 +21,7 @@ from vall_e.models.transformer import (
     TextReader,
     Transformer,
     TransformerConfig,
+    head,
     joined,
     last_of,
     small_weights,
@@ -41,6 +44,8 @@ class NARConfig:
         target: codes or latent.
         trunk: of the frames.
         text: of the phonemes, where the alignment is monotone.
+        dual_head: whether a code is told in two halves, where the target is codes.
+        num_tasks, text_task: as of ARConfig; of a text there is nothing to fill in.
     """
 
     num_tokens: int
@@ -52,6 +57,9 @@ class NARConfig:
     target: str = "latent"
     trunk: TransformerConfig = field(default_factory=TransformerConfig)
     text: TransformerConfig = field(default_factory=lambda: TransformerConfig(num_layers=2))
+    dual_head: bool = False
+    num_tasks: int = 0
+    text_task: int = -1
 
 
 class NAR(nn.Module):
@@ -82,7 +90,11 @@ class NAR(nn.Module):
         else:
             self.code = nn.ModuleList(nn.Embedding(config.codebook_size, width) for _ in range(config.num_levels))
             self.level = nn.Embedding(config.num_levels, width)
-            self.to_code = nn.ModuleList(nn.Linear(width, config.codebook_size) for _ in range(config.num_levels - 1))
+            size, dual = config.codebook_size, config.dual_head
+            heads = (head(width, size, dual=dual, has_edge=False) for _ in range(config.num_levels - 1))
+            self.to_code = nn.ModuleList(heads)
+        if config.num_tasks:
+            self.of_source = nn.Embedding(config.num_tasks, width)
         self.apply(small_weights)
 
     def loss(self, batch: Batch, level: int | None = None) -> Loss:
@@ -92,28 +104,35 @@ class NAR(nn.Module):
             batch: of the codec's levels.
             level: the one to predict, where the target is codes; None: all, one behind the other.
         """
+        is_sound = batch.tasks != self.config.text_task
+        if not bool(is_sound.all()):
+            batch = batch.rows(is_sound.nonzero()[:, 0])
+        if not len(batch):
+            return Loss.nothing(self)
         if self.is_latent:
             return self._latent_loss(batch)
         levels = range(1, batch.num_levels) if level is None else (level,)
         losses = [self._level_loss(batch, each) for each in levels]
-        parts = {name: value for loss in losses for name, value in loss.parts.items()}
-        total = torch.stack([loss.total for loss in losses]).sum()
-        return Loss(total, torch.stack([loss.count for loss in losses]).sum(), parts)
+        return functools.reduce(operator.add, losses)
 
-    def _run(self, batch: Batch, prompt: Tensor, frames: Tensor, condition: Tensor | None) -> Tensor:
-        """[B,T,D] behind the trunk, of the target's frames [B,T,D] with the prompt's [B,P,D] before them."""
+    def _run(self, batch: Batch, source: Tensor, prompt: Tensor, frames: Tensor, condition: Tensor | None) -> Tensor:
+        """[B,T,D] behind the trunk, of the target's frames [B,T,D] with the source's [B,S,D] and the prompt's [B,P,D]
+        before them.
+        """
+        prompt, lengths = prompt + self.of_prompt, batch.prompt_lengths
+        if self.config.num_tasks:
+            source = source + self.of_source(batch.tasks)[:, None]
+            prompt, lengths = joined([source, prompt], [batch.source_lengths, lengths])
         if self.is_monotone:
             read = self.text(batch.text, batch.text_lengths, batch.languages)
             frames = frames + self.from_text(units_read(read, batch.units, batch.frame_units))
-            parts, lengths = [prompt + self.of_prompt, frames], [batch.prompt_lengths, batch.target_lengths]
+            x, ends = joined([prompt, frames], [lengths, batch.target_lengths])
         else:
             text, text_lengths = joined(
                 [batch.prompt_text, batch.text], [batch.prompt_text_lengths, batch.text_lengths]
             )
             said = self.token(text) + self.language(batch.languages)[:, None]
-            parts = [said, prompt + self.of_prompt, frames]
-            lengths = [text_lengths, batch.prompt_lengths, batch.target_lengths]
-        x, ends = joined(parts, lengths)
+            x, ends = joined([said, prompt, frames], [text_lengths, lengths, batch.target_lengths])
         out = self.trunk(x, lengths=ends, condition=condition)
         return last_of(out, ends, batch.target_lengths)
 
@@ -126,8 +145,8 @@ class NAR(nn.Module):
 
     def latents(self, batch: Batch, first: Tensor) -> Tensor:
         """[B,T,D]: what all levels together would be, from level 0 int64 [B,T]."""
-        prompt = self.from_latent(self.vectors(batch.prompt))
-        change = self.to_latent(self._run(batch, prompt, self.from_first(first), None))
+        source, prompt = (self.from_latent(self.vectors(codes)) for codes in (batch.source, batch.prompt))
+        change = self.to_latent(self._run(batch, source, prompt, self.from_first(first), None))
         return self.vectors(first[:, None]) + change
 
     def _latent_loss(self, batch: Batch) -> Loss:
@@ -142,10 +161,13 @@ class NAR(nn.Module):
 
     def _scores(self, batch: Batch, below: Tensor, level: int) -> Tensor:
         """[B,T,C] of one level, from int64 [B,level,T]."""
-        prompt = torch.stack([table(batch.prompt[:, n]) for n, table in enumerate(self.code)]).sum(dim=0)
+        source, prompt = (
+            torch.stack([table(codes[:, n]) for n, table in enumerate(self.code)]).sum(dim=0)
+            for codes in (batch.source, batch.prompt)
+        )
         frames = torch.stack([self.code[n](below[:, n]) for n in range(level)]).sum(dim=0)
         condition = self.level.weight[level].expand(len(batch), -1)
-        out: Tensor = self.to_code[level - 1](self._run(batch, prompt, frames, condition))
+        out: Tensor = self.to_code[level - 1](self._run(batch, source, prompt, frames, condition))
         return out
 
     def _level_loss(self, batch: Batch, level: int) -> Loss:
@@ -156,9 +178,9 @@ class NAR(nn.Module):
 
     @torch.inference_mode()
     def fill(self, batch: Batch, first: Tensor) -> Tensor:
-        """All levels of one text, where the target is codes: int64 [K,T] from level 0 [T], the best code of each."""
-        codes = first[None, None]
+        """All levels, where the target is codes: int64 [B,K,T] from level 0 [B,T], the best code of each."""
+        codes = first[:, None]
         for level in range(1, self.config.num_levels):
             best = self._scores(batch, codes, level).argmax(dim=-1)
             codes = torch.cat([codes, best[:, None]], dim=1)
-        return codes[0]
+        return codes

@@ -56,8 +56,7 @@ def probabilities(scores: Tensor, sampling: Sampling, *, power: float | None = N
         share = share / share.sum()
     power = sampling.power if power is None else power
     if power != 1:
-        share = share**power
-        share = share / share.sum()
+        share = (share.log() * power).softmax(dim=0)  # by logarithms: a power of all of them may underflow to zero
     if sampling.floor:
         cut = (share - sampling.floor).clamp(min=0)
         if cut.sum() == 0:  # all were below the floor

@@ -8,7 +8,7 @@ one (VALL-E, arXiv:2301.02111, section 4.2.2).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -34,20 +34,35 @@ class TransformerConfig:
     dropout: float = 0.0
 
 
-@dataclass
 class Cache:
-    """Keys and values [B,H,N,D/H] of the places that a causal trunk has seen, one pair per layer."""
+    """Keys and values [B,H,N,D/H] of the `length` places that a causal trunk has seen, one pair per layer."""
 
-    layers: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.length = 0
+        self._layers: list[tuple[Tensor, Tensor]] = []  # with room for further places
 
-    @property
-    def length(self) -> int:
-        return self.layers[0][0].shape[2] if self.layers else 0
+    def add(self, number: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Puts those of new places behind the others of layer `number` → all of them, as views."""
+        end = self.length + key.shape[2]
+        if number == len(self._layers):
+            self._layers.append((key[:, :, :0], value[:, :, :0]))
+        if end > self._layers[number][0].shape[2]:
+            grown = [part.new_empty(*part.shape[:2], 2 * end, part.shape[3]) for part in (key, value)]
+            for new, old in zip(grown, self._layers[number], strict=True):
+                new[:, :, : self.length] = old[:, :, : self.length]
+            self._layers[number] = (grown[0], grown[1])
+        all_keys, all_values = (part[:, :, :end] for part in self._layers[number])
+        all_keys[:, :, self.length :], all_values[:, :, self.length :] = key, value
+        return all_keys, all_values
+
+    def keep(self, rows: Tensor) -> None:
+        """Only these items, int64 [N]."""
+        self._layers = [(key[rows], value[rows]) for key, value in self._layers]
 
 
 def rotation(places: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """(cosine, sine) [N,size/2] that turn the halves of a head's vector at each place, int64 [N]."""
-    speed = 10_000.0 ** (-torch.arange(0, size, 2, device=places.device) / size)
+    """(cosine, sine) float64 [N,size/2] that turn the halves of a head's vector at each place, int64 [N]."""
+    speed = 10_000.0 ** (-torch.arange(0, size, 2, device=places.device, dtype=torch.float64) / size)
     angle = places[:, None] * speed
     return angle.cos(), angle.sin()
 
@@ -94,33 +109,27 @@ class Attention(nn.Module):
         seen: Tensor | None,
         *,
         causal: bool,
-        past: tuple[Tensor, Tensor] | None,
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """[B,N,D], and the keys and values of these places behind those of `past`.
+        cache: Cache | None,
+        number: int,
+    ) -> Tensor:
+        """[B,N,D].
 
         Args:
             x: [B,N,D].
             turn: see `rotation`.
-            seen: bool [B,1,1,N], the places that exist; None: all.
-            causal: a place sees itself and what is before it.
-            past: keys and values of earlier places.
+            seen: bool, to be spread over [B,1,N,M]: which of all M places each place sees; None: all.
+            causal: without `seen`, a place sees itself and what is before it.
+            cache: of earlier places.
+            number: of this layer.
         """
         shape = (*x.shape[:2], 3, self.num_heads, -1)
         query, key, value = self.to_all(x).view(shape).permute(2, 0, 3, 1, 4)
         query, key = rotate(query, turn), rotate(key, turn)
-        if past is not None:
-            key, value = torch.cat([past[0], key], dim=2), torch.cat([past[1], value], dim=2)
-            if causal and query.shape[2] > 1:
-                place = torch.arange(key.shape[2], device=x.device)
-                seen, causal = place <= place[-query.shape[2] :, None], False
-        read = F.scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            attn_mask=seen,
-            is_causal=causal and query.shape[2] > 1,
-        )
-        return self.out(read.transpose(1, 2).flatten(2)), (key, value)
+        if cache is not None:
+            key, value = cache.add(number, key, value)
+        read = F.scaled_dot_product_attention(query, key, value, attn_mask=seen, is_causal=causal)
+        out: Tensor = self.out(read.transpose(1, 2).flatten(2))
+        return out
 
 
 class Block(nn.Module):
@@ -144,13 +153,13 @@ class Block(nn.Module):
         *,
         causal: bool,
         condition: Tensor | None,
-        past: tuple[Tensor, Tensor] | None,
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        cache: Cache | None,
+        number: int,
+    ) -> Tensor:
         """As Attention; `condition` [B,D] is for the norms."""
         normed = self.before_attention(x, condition)
-        read, pair = self.attention(normed, turn, seen, causal=causal, past=past)
-        x = x + self.dropout(read)
-        return x + self.dropout(self.inner(self.before_inner(x, condition))), pair
+        x = x + self.dropout(self.attention(normed, turn, seen, causal=causal, cache=cache, number=number))
+        return x + self.dropout(self.inner(self.before_inner(x, condition)))
 
 
 class Transformer(nn.Module):
@@ -170,6 +179,7 @@ class Transformer(nn.Module):
         causal: bool = False,
         condition: Tensor | None = None,
         cache: Cache | None = None,
+        starts: Tensor | None = None,
     ) -> Tensor:
         """[B,N,D] → [B,N,D].
 
@@ -180,20 +190,26 @@ class Transformer(nn.Module):
             causal: a place sees itself and what is before it.
             condition: [B,D], what the norms are shifted and scaled by.
             cache: of the places before x; x's are added to it. Only where causal.
+            starts: int64 [B], of rows with padding on the left, where each begins; None: none has. Only where causal.
         """
-        start = cache.length if cache is not None else 0
+        before = cache.length if cache is not None else 0
+        place = torch.arange(before + x.shape[1], device=x.device)
         size = self.config.width // self.config.num_heads
-        turn = rotation(torch.arange(start, start + x.shape[1], device=x.device), size)
+        cosine, sine = rotation(place[before:], size)
+        turn = (cosine.to(x.dtype), sine.to(x.dtype))
         seen = None
         if lengths is not None and not causal:
-            seen = (torch.arange(x.shape[1], device=x.device) < lengths[:, None])[:, None, None]
-        kept = []
+            seen = (place < lengths[:, None])[:, None, None]
+        if causal and (starts is not None or (before and x.shape[1] > 1)):
+            own = place[before:, None]
+            seen = place <= own
+            if starts is not None:  # padding sees itself: of nothing there is no mean
+                seen = (seen & (place >= starts[:, None, None]) | (place == own))[:, None]
+        is_causal = causal and seen is None and x.shape[1] > 1
         for number, block in enumerate(self.blocks):
-            past = cache.layers[number] if cache is not None and cache.layers else None
-            x, pair = block(x, turn, seen, causal=causal, condition=condition, past=past)
-            kept.append(pair)
+            x = block(x, turn, seen, causal=is_causal, condition=condition, cache=cache, number=number)
         if cache is not None:
-            cache.layers = kept
+            cache.length += x.shape[1]
         out: Tensor = self.norm(x, condition)
         return out
 
@@ -213,6 +229,16 @@ def joined(parts: Sequence[Tensor], lengths: Sequence[Tensor]) -> tuple[Tensor, 
         out[row, start[row] + place] = part[row, place]
         start = start + length
     return out, total
+
+
+def right_aligned(x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """[B,N,…] padded on the right → padded on the left, and where each row begins, [B]."""
+    starts = x.shape[1] - lengths
+    place = torch.arange(x.shape[1], device=x.device)
+    row, column = torch.nonzero(place < lengths[:, None], as_tuple=True)
+    out = torch.zeros_like(x)
+    out[row, starts[row] + column] = x[row, column]
+    return out, starts
 
 
 def last_of(x: Tensor, ends: Tensor, lengths: Tensor) -> Tensor:
@@ -238,6 +264,39 @@ class TextReader(nn.Module):
         """int64 [B,S] with their lengths [B], and the language of each row [B]."""
         out: Tensor = self.trunk(self.token(text) + self.language(languages)[:, None], lengths=lengths)
         return out
+
+
+class DualHead(nn.Module):
+    """Scores of codes [N,D] → [N,C], or [N,C+1] with an edge: the high half of their bits, then the low half given it.
+
+    Two small outputs in place of one of C (Kalchbrenner et al., arXiv:1802.08435, section 2); the halves are those of
+    `vall_e.emb.qnt.split_bits`. The scores are logarithms of probabilities.
+    """
+
+    def __init__(self, width: int, codebook_size: int, *, has_edge: bool) -> None:
+        super().__init__()
+        bits = (codebook_size - 1).bit_length()
+        if codebook_size != 1 << bits or bits < 2:
+            raise ValueError(f"a dual head takes a codebook of a power of two, not {codebook_size}")
+        num_fine, self.has_edge = 1 << bits // 2, has_edge
+        num_coarse = codebook_size // num_fine
+        self.to_coarse = nn.Linear(width, num_coarse + has_edge)
+        self.coarse = nn.Embedding(num_coarse, width)
+        self.to_fine = nn.Linear(width, num_fine)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[…,D] → […,C] or […,C+1], the edge last."""
+        coarse = self.to_coarse(x).log_softmax(dim=-1)
+        fine = self.to_fine(F.gelu(x[..., None, :] + self.coarse.weight)).log_softmax(dim=-1)
+        codes = (coarse[..., : fine.shape[-2], None] + fine).flatten(-2)
+        return torch.cat([codes, coarse[..., -1:]], dim=-1) if self.has_edge else codes
+
+
+def head(width: int, codebook_size: int, *, dual: bool, has_edge: bool) -> nn.Module:
+    """Scores of codes, and of an edge behind them: by one linear layer, or by two halves of the code."""
+    if dual:
+        return DualHead(width, codebook_size, has_edge=has_edge)
+    return nn.Linear(width, codebook_size + has_edge)
 
 
 def units_read(read: Tensor, units: Tensor, frame_units: Tensor) -> Tensor:
