@@ -26,6 +26,7 @@ FOLDER = Path(__file__).parent / "reference"
 TOOLS = {
     "train": ("vall_e.train", "TrainOptions"),
     "synthesize": ("vall_e.synthesize", "SynthesizeOptions"),
+    "mix": ("vall_e.emb.mix", "MixOptions"),
     "g2p": ("vall_e.emb.text.registry", "G2pOptions"),
     "qnt": ("vall_e.emb.codecs.registry", "CodecOptions"),
 }
@@ -36,6 +37,7 @@ RECORDS = {
     types.Word: ("", "part of a segment or an utterance"),
     types.Utterance: ("dataset/utterances.jsonl", "one row per utterance, written by `process`"),
     types.Durations: ("dataset/durations.jsonl", "one row per utterance, written by `durations`"),
+    types.Mixture: ("mixtures.jsonl", "one row per mixture, written by `mix`"),
     types.Reject: ("rejects.jsonl", "in `metadata/`, `dataset/` and `dataset/built/`: what was left out, and why"),
     types.CodecSpec: ("", "`codec` in `dataset/dataset.json`"),
 }

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vall_e import config, storage, trained
+from vall_e.dataset.tasks import STT, TASKS, TTS, shares_of
 from vall_e.dataset.vocab import SPECIALS
 from vall_e.emb.codecs.registry import load_same_codec
 from vall_e.scores import limits_of
@@ -40,7 +41,9 @@ METRICS, SUMMARY, CURVES, SAMPLES_FOLDER = "metrics.jsonl", "summary.json", "cur
 CHECKPOINT, OLD = "checkpoint", "checkpoint.old"
 SAMPLES = 64  # of the validation split in each evaluation, at most
 # options that a resumed run may change
-FREE = frozenset({"steps", "minutes", "workers", "device", "save_every", "eval_every", "samples", "compile"})
+FREE = frozenset(
+    {"steps", "minutes", "workers", "device", "save_every", "eval_every", "samples", "compile", "mixtures", "shard"}
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +64,7 @@ class TrainOptions:
     num_heads: int = config.option(4, "of each layer's attention")
     inner_width: int = config.option(768, "of the linear layers behind each attention")
     text_layers: int = config.option(2, "that read the phonemes, where the alignment is monotone")
+    dual_head: bool = config.option(False, "tell each code in two halves, for which small outputs do")
     dropout: float = config.option(0.1, "share of values that training leaves out")
     max_frames: int = config.option(6000, "budget of a batch: items × the longest: its text, prompt and target")
     accumulate: int = config.option(1, "batches in a step")
@@ -82,10 +86,15 @@ class TrainOptions:
     gates: tuple[str, ...] = config.option(
         (), "only utterances with scores in these limits, like snr_db>=20,text_fit>=0.2", parse=limits_of
     )
+    tasks: tuple[str, ...] = config.option(
+        (), f"what to learn, with shares, like tts=0.7,ns=0.3, of {', '.join(TASKS)} (default: text to speech)"
+    )
+    mixtures: Path | None = config.option(None, "what `mix` made, for tasks ns, sr and tse")
     workers: int = config.option(1, "processes that read batches")
     device: str = config.option("auto", "cpu, cuda, cuda:1 …; auto: a card where there is one")
     bf16: bool = config.option(False, "compute in bfloat16 where that is safe")
     compile: bool = config.option(False, "compile the models first: faster on cards, after minutes")
+    shard: bool = config.option(False, "under torchrun: each process holds a part of the weights only (FSDP)")
     init: str = config.option("", "a model to go on from: a folder, or tiny")
     weights: Path | None = config.option(None, "of the codec, where they are not its back end's own")
 
@@ -96,6 +105,7 @@ class TrainOptions:
             raise ValueError(f"width {self.width} has no even share for each of {self.num_heads} heads")
         if self.eval_every < 1 or self.save_every < 1:
             raise ValueError("eval_every and save_every are at least 1")
+        shares_of(self.tasks)
 
     @property
     def result_options(self) -> dict[str, Any]:
@@ -103,6 +113,11 @@ class TrainOptions:
         values = {key: value for key, value in dataclasses.asdict(self).items() if key not in FREE}
         values |= {key: list(value) for key, value in values.items() if isinstance(value, tuple)}
         return values | {"weights": str(self.weights) if self.weights else None}
+
+    @property
+    def further_tasks(self) -> list[str]:
+        """Those beside text to speech."""
+        return [name for name in shares_of(self.tasks) if name != TTS]
 
 
 @dataclass(frozen=True)
@@ -160,7 +175,12 @@ class Trainer:
         chosen: dict[str, Any] = {"seed": options.seed, "prompt_frames": frames, "join_prompts": options.join_prompts}
         chosen |= {"aligned": is_monotone, "gates": options.gates}
         chosen |= {"speakers": options.speakers, "languages": options.languages}
-        self.data, self.validation = Dataset(dataset, **chosen), Dataset(dataset, "validation", **chosen)
+        mixed: dict[str, Any] = {"mixtures": options.mixtures}
+        self.data = Dataset(dataset, tasks=options.tasks, **mixed, **chosen)
+        self.validation = Dataset(dataset, "validation", **chosen)
+        self.validation_of = {
+            name: Dataset(dataset, "validation", tasks=[name], **mixed, **chosen) for name in options.further_tasks
+        }
         if is_monotone and not self.ranks.rank:
             _check_aligned(dataset, self.data)
         if not len(self.data):
@@ -193,11 +213,21 @@ class Trainer:
         self.mean_nar = None if self.nar is None else copy.deepcopy(self.nar).eval()
         means = (("ar", self.mean_ar), ("nar", self.mean_nar))
         self.means = {name: model for name, model in means if model is not None}
+        self.step, self.seconds, self.tokens = 0, 0.0, 0
+        state = self._resume()
+        # the running means as they are trained: in parts, where the models are
+        self.running = self.means
+        self.is_sharded = options.shard and self.ranks.count > 1
+        if self.is_sharded:
+            self.running = copy.deepcopy(self.means)
+            for model in (*self.models.values(), *self.running.values()):
+                _shard(model)
         self.optimisers = {name: _optimiser(model, options) for name, model in self.models.items()}
+        if state is not None:
+            self._resume_optimisers(state["optimisers"])
         self.losses: dict[str, Any] = {name: model.loss for name, model in self.models.items()}
         if options.compile:
             self.losses = {name: torch.compile(model.loss, dynamic=True) for name, model in self.models.items()}
-        self.step, self.seconds, self.tokens = 0, 0.0, 0
 
     def _begin_with(self, name: str) -> None:
         """Takes the weights of another model; phones and languages that it did not know keep fresh ones.
@@ -240,7 +270,6 @@ class Trainer:
     def run(self) -> None:
         """Trains to the end, from where a checkpoint is; writes everything into RUN."""
         self.output.mkdir(parents=True, exist_ok=True)
-        self._resume()
         progress = _Progress(self)
         started, before = time.monotonic(), self.seconds
         batches = self._batches()
@@ -300,18 +329,22 @@ class Trainer:
         if not math.isfinite(total):
             ids = ", ".join(each for batch in group for each in batch.ids)[:300]
             raise UsageError(f"step {self.step + 1}: the loss of {name} is {total}; the last checkpoint is kept; {ids}")
+        for weight in model.parameters():
+            if weight.grad is None:  # of a task that is not in this batch; ranks add the same tensors
+                weight.grad = torch.zeros_like(weight)
         gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
-        self.ranks.add(gradients)
+        if not self.is_sharded:  # where they are, backward has added them
+            self.ranks.add(gradients)
         for gradient in gradients:
-            gradient.div_(count)
+            gradient.div_(max(count, 1.0))
         torch.nn.utils.clip_grad_norm_(model.parameters(), self.options.clip)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
         decay = min(self.options.ema, (self.step + 1) / (self.step + 10))
         with torch.no_grad():
-            for mean, weight in zip(self.means[name].parameters(), model.parameters(), strict=True):
+            for mean, weight in zip(self.running[name].parameters(), model.parameters(), strict=True):
                 mean.lerp_(weight, 1 - decay)
-        return {name: total / count}
+        return {name: total / max(count, 1.0)}
 
     def _rate(self) -> float:
         """Linear to its highest, then a cosine to zero."""
@@ -321,37 +354,49 @@ class Trainer:
     # Looking at it
 
     def evaluate(self) -> dict[str, float]:
-        """Losses of the mean weights on the validation split, with the right texts and voices and with wrong ones."""
+        """Losses of the mean weights on the validation split: of text to speech with the right texts and voices and
+        with wrong ones, and of further tasks.
+        """
         import torch
 
-        places = range(min(SAMPLES, len(self.validation)))
         sums: dict[str, float] = {}
         counts: dict[str, float] = {}
 
-        def add(name: str, value: float, count: float) -> None:
-            sums[name], counts[name] = sums.get(name, 0.0) + value, counts.get(name, 0.0) + count
+        def add(batch: Batch, suffix: str) -> None:
+            for name, model in self.means.items():
+                loss = model.loss(batch)
+                for part, value in loss.parts.items():
+                    key = f"{name}_{part}{suffix}"
+                    sums[key], counts[key] = sums.get(key, 0.0) + float(value), counts.get(key, 0.0) + float(loss.count)
 
         with torch.inference_mode():
-            for first in range(0, len(places), 16):
-                examples = [self.validation.example(place, 0) for place in places[first : first + 16]]
-                if len(examples) < 2:
-                    continue
-                batch = self.validation.collate(examples).to(self.device)
-                others = {"": batch, "_swapped_text": _other_texts(batch), "_swapped_voice": _other_prompts(batch)}
-                for name, model in self.means.items():
-                    for suffix, one in others.items():
-                        loss = model.loss(one)
-                        for part, value in loss.parts.items():
-                            add(f"{name}_{part}{suffix}", float(value), float(loss.count))
+            for batch in self._validation_batches(self.validation, TTS):
+                if len(batch) > 1:
+                    add(batch, "")
+                    add(_other_texts(batch), "_swapped_text")
+                    add(_other_prompts(batch), "_swapped_voice")
+            for name, data in self.validation_of.items():
+                for batch in self._validation_batches(data, name):
+                    add(batch, f"_{name}")
         return {name: sums[name] / counts[name] for name in sums}
+
+    def _validation_batches(self, data: Dataset, task: str) -> Iterator[Batch]:
+        """The first examples of a split that are of a task, the same at each look."""
+        for first in range(0, min(SAMPLES, len(data)), 16):
+            places = range(first, min(first + 16, SAMPLES, len(data)))
+            examples = [data.example(place, 0) for place in places]
+            examples = [each for each in examples if each.task == TASKS[task].number]  # others have no mixture
+            if examples:
+                yield data.collate(examples).to(self.device)
 
     def _report(self, values: Mapping[str, float]) -> None:
         """Appends a row to metrics.jsonl and draws the curves."""
+        self._gather_means()
         if self.ranks.rank:
             return
-        found = {f"validation_{name}": round(value, 5) for name, value in self.evaluate().items()}
+        found = {f"validation_{name}": round(value, 7) for name, value in self.evaluate().items()}
         row = {"step": self.step, "seconds": round(self.seconds, 2), "learning_rate": self._rate()}
-        row |= {f"train_{name}": round(value, 5) for name, value in values.items()} | found
+        row |= {f"train_{name}": round(value, 7) for name, value in values.items()} | found
         with storage.JsonlWriter(self.output / METRICS) as writer:
             writer.write([row])
         _tensorboard(self.output, row)
@@ -387,25 +432,38 @@ class Trainer:
 
     # What lies on disk
 
+    def _gather_means(self) -> None:
+        """Makes `means` whole of what the processes hold."""
+        if self.is_sharded:
+            for name, model in self.running.items():
+                self.means[name].load_state_dict(_whole_state(model))
+
     def _save(self) -> None:
         """Writes the checkpoint beside the old one, then in its place; and the model."""
         import torch
+        from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict
 
-        if self.ranks.rank:
-            return
-        folder = self.output / storage.TEMP_FOLDER / CHECKPOINT
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        trained.save_weights(folder / trained.WEIGHTS, self.ar, self.nar)
-        trained.save_weights(folder / "mean.safetensors", self.mean_ar, self.mean_nar)
+        self._gather_means()
+        whole = StateDictOptions(full_state_dict=True, cpu_offload=True)
         state = {
-            "optimisers": {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()},
+            "optimisers": {
+                name: get_optimizer_state_dict(self.models[name], optimiser, options=whole)
+                for name, optimiser in self.optimisers.items()
+            },
             "loader": self.loader.state_dict(),
             "step": self.step,
             "seconds": self.seconds,
             "tokens": self.tokens,
             "options": self.options.result_options,
         }
+        weights = {name: _whole_state(model) for name, model in self.models.items()}
+        if self.ranks.rank:
+            return
+        folder = self.output / storage.TEMP_FOLDER / CHECKPOINT
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        trained.save_state(folder / trained.WEIGHTS, weights)
+        trained.save_weights(folder / "mean.safetensors", self.mean_ar, self.mean_nar)
         torch.save(state, folder / "state.pt")
         target, old = self.output / CHECKPOINT, self.output / OLD
         if target.exists():
@@ -418,8 +476,8 @@ class Trainer:
         trained.save_weights(self.output / trained.WEIGHTS, self.mean_ar, self.mean_nar)
         description.write(self.output)
 
-    def _resume(self) -> None:
-        """Goes on from the checkpoint that is there.
+    def _resume(self) -> dict[str, Any] | None:
+        """Goes on from the checkpoint that is there; its optimisers are in what is returned.
 
         Raises:
             UsageError: it was made with other options or another dataset. ContractError: it is damaged.
@@ -430,9 +488,9 @@ class Trainer:
         if not folder.exists() and (self.output / OLD).exists():
             folder = self.output / OLD  # a kill between the two renames
         if not folder.exists():
-            return
+            return None
         try:
-            state = torch.load(folder / "state.pt", weights_only=True, map_location="cpu")
+            state: dict[str, Any] = torch.load(folder / "state.pt", weights_only=True, map_location="cpu")
         except (OSError, RuntimeError, EOFError, ValueError) as error:
             raise ContractError(f"{folder}: damaged: {_first_line(error)}; delete it to start from scratch") from None
         for name, value in self.options.result_options.items():
@@ -441,13 +499,19 @@ class Trainer:
                 raise UsageError(f"{self.output}: trained with {name} {was}, now {value}; choose another --output")
         trained.load_weights(folder / trained.WEIGHTS, self.ar, self.nar)
         trained.load_weights(folder / "mean.safetensors", self.mean_ar, self.mean_nar)
-        for name, optimiser in self.optimisers.items():
-            optimiser.load_state_dict(state["optimisers"][name])
         self.loader.load_state_dict(state["loader"])
         self.step, self.seconds, self.tokens = state["step"], state["seconds"], state["tokens"]
         rows = [row for _, row in storage.read_json_lines(self.output / METRICS) if row["step"] <= self.step]
         if not self.ranks.rank:
             storage.write_json_lines(self.output / METRICS, rows, self.output)
+        return state
+
+    def _resume_optimisers(self, states: Mapping[str, Any]) -> None:
+        from torch.distributed.checkpoint.state_dict import StateDictOptions, set_optimizer_state_dict
+
+        whole = StateDictOptions(full_state_dict=True)
+        for name, optimiser in self.optimisers.items():
+            set_optimizer_state_dict(self.models[name], optimiser, states[name], options=whole)
 
     def _finish(self) -> None:
         """Says what came out, and names a model that does not listen to its text."""
@@ -549,7 +613,10 @@ def _shapes(
         "alignment": options.alignment,
         "trunk": trunk(options.num_layers),
         "text": trunk(options.text_layers),
+        "dual_head": options.dual_head,
     }
+    if options.further_tasks:
+        shared |= {"num_tasks": len(TASKS), "text_task": TASKS[STT].number if STT in options.further_tasks else -1}
     latent_size = 0 if codebooks is None else codebooks.shape[2]
     nar = NARConfig(num_levels=spec.num_levels, latent_size=latent_size, target=options.target, **shared)
     return (
@@ -568,6 +635,31 @@ def _optimiser(model: torch.nn.Module, options: TrainOptions) -> Any:
         {"params": [weight for weight in weights if weight.ndim <= 1], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=options.learning_rate, betas=(0.9, 0.98))
+
+
+def _shard(model: torch.nn.Module) -> None:
+    """Deals the weights of each block, and of the rest, out to all processes; gradients are added over them.
+
+    Zhao et al., "PyTorch FSDP" (arXiv:2304.11277).
+    """
+    from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
+
+    from vall_e.models.transformer import Block
+
+    for module in (*(each for each in model.modules() if isinstance(each, Block)), model):
+        fully_shard(module)
+        assert isinstance(module, FSDPModule), "fully_shard makes it one"
+        module.set_gradient_divide_factor(1.0)
+        module.set_force_sum_reduction_for_comms(True)  # gloo knows no other sums
+    register_fsdp_forward_method(model, "loss")
+
+
+def _whole_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The weights, gathered from all processes where they are dealt out."""
+    from torch.distributed.tensor import DTensor
+
+    state = model.state_dict()
+    return {name: value.full_tensor() if isinstance(value, DTensor) else value for name, value in state.items()}
 
 
 def _device(name: str) -> str:

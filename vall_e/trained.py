@@ -234,11 +234,17 @@ def make_models(
 
 def save_weights(path: Path, ar: AR | None, nar: NAR | None, *, half: bool = False) -> None:
     """Writes the weights of both, whole or not at all; `half` stores float16."""
+    models = (("ar", ar), ("nar", nar))
+    save_state(path, {prefix: model.state_dict() for prefix, model in models if model is not None}, half=half)
+
+
+def save_state(path: Path, states: Mapping[str, Mapping[str, torch.Tensor]], *, half: bool = False) -> None:
+    """The same of the state of each model, by `ar` and `nar`."""
     from safetensors.torch import save
 
     tensors = {}
-    for prefix, model in (("ar", ar), ("nar", nar)):
-        for name, tensor in ({} if model is None else model.state_dict()).items():
+    for prefix, state in states.items():
+        for name, tensor in state.items():
             tensors[f"{prefix}.{name}"] = (tensor.half() if half else tensor).contiguous().cpu()
     content = save(tensors)
     storage.write_whole(path, lambda file: file.write(content), path.parent)
