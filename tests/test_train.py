@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import soundfile
 import spoken_dataset
@@ -21,8 +23,9 @@ from vall_e import storage, trained
 from vall_e.dataset import Dataset, make_loader
 from vall_e.dataset.build import BuildOptions, build
 from vall_e.emb.durations import DurationsOptions, durations
-from vall_e.train import CHECKPOINT, METRICS, TrainOptions, main, swap_test, train
-from vall_e.types import ContractError, UsageError
+from vall_e.synthesize import main as speak
+from vall_e.train import CHECKPOINT, METRICS, Trainer, TrainOptions, main, swap_test, train
+from vall_e.types import ContractError, UsageError, Utterance
 
 SMALL: dict[str, Any] = {
     **{"width": 32, "num_layers": 1, "num_heads": 2, "inner_width": 64, "text_layers": 1, "workers": 0},
@@ -86,6 +89,78 @@ def test_every_form_trains(built: Path, tmp_path: Path, form: dict[str, str]) ->
     ((step, values),) = losses(tmp_path)
     wanted = {"ar": ["train_ar"], "nar": ["train_nar"]}.get(form.get("model", ""), ["train_ar", "train_nar"])
     assert step == 3 and {name for name in values if name.startswith("train")} == set(wanted)
+
+
+@pytest.fixture(scope="module")
+def mixtures(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = spoken_dataset.Made(built.parent, list(storage.read_rows(built.parent / "utterances.jsonl", Utterance)), {})
+    folder = tmp_path_factory.mktemp("mixtures")
+    spoken_dataset.add_mixtures(made, folder)
+    return folder
+
+
+@pytest.mark.parametrize("form", [{}, {"alignment": "none", "target": "codes", "dual_head": True}])
+def test_further_tasks_are_trained_and_looked_at(
+    built: Path, mixtures: Path, tmp_path: Path, form: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Then the model does them: sound without its noise, and phonemes of a sound."""
+    tasks = ("tts=2", "ns", "sr", "tse", "stt")
+    options = SMALL | {"steps": 6, "eval_every": 6, "tasks": tasks, "mixtures": mixtures, "width": 16} | form
+    train(built, tmp_path, TrainOptions(**options))
+    ((_, values),) = losses(tmp_path)
+    wanted = {f"validation_ar_codes_{name}" for name in ("ns", "sr", "tse")} | {"validation_ar_tokens_stt"}
+    assert wanted <= values.keys() and "validation_ar_codes_stt" not in values
+    assert all(np.isfinite(value) for value in values.values())
+    sound = tmp_path / "noisy.wav"
+    soundfile.write(sound, 0.1 * np.random.default_rng(0).standard_normal(24_000), 24_000)
+    shared = ["--model", str(tmp_path), "--source", str(sound)]
+    assert speak(["cat", "--task", "ns", *shared, "--output", str(tmp_path / "clean.wav")]) == 0
+    assert 0 < soundfile.info(tmp_path / "clean.wav").frames <= 24_000
+    capsys.readouterr()
+    assert speak(["--task", "stt", *shared]) == 0
+    phonemes = capsys.readouterr().out.strip()
+    assert set(phonemes) <= set(trained.load(tmp_path).description.vocabulary.phones)
+    for wrong, message in (
+        (["cat", "--task", "ns", "--output", "a.wav"], "--task and --source go together"),
+        (["cat", "--task", "stt", *shared], "it takes no text"),
+        (["cat", "--task", "ns", "--source", str(sound), "--output", "a.wav"], "trained with tts, not with ns"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            speak(wrong)
+
+
+def test_bfloat16_changes_little(built: Path, tmp_path: Path) -> None:
+    """It has eight bits."""
+    shared = SMALL | {"steps": 4, "eval_every": 4, "dropout": 0.0}
+    train(built, tmp_path / "plain", TrainOptions(**shared))
+    train(built, tmp_path / "fast", TrainOptions(**shared, bf16=True))
+    ((_, plain),), ((_, fast),) = losses(tmp_path / "plain"), losses(tmp_path / "fast")
+    for name in ("train_ar", "train_nar"):
+        assert fast[name] == pytest.approx(plain[name], abs=0.05) and fast[name] != plain[name]
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile takes a C++ compiler on a CPU")
+def test_a_compiled_model_trains_alike(built: Path, tmp_path: Path) -> None:
+    """Sums are taken in another order, that is all."""
+    shared = SMALL | {"steps": 2, "eval_every": 2, "dropout": 0.0, "model": "ar", "alignment": "none"}
+    train(built, tmp_path / "plain", TrainOptions(**shared))
+    train(built, tmp_path / "fast", TrainOptions(**shared, compile=True))
+    ((_, plain),), ((_, fast),) = losses(tmp_path / "plain"), losses(tmp_path / "fast")
+    assert fast["train_ar"] == pytest.approx(plain["train_ar"], abs=1e-4)
+
+
+@pytest.mark.parametrize("only", [{"speakers": ("g/s1",)}, {"gates": ("text_fit>=1000",)}, {"languages": ("de",)}])
+def test_only_some_utterances_are_trained_with(built: Path, tmp_path: Path, only: dict[str, Any]) -> None:
+    options = TrainOptions(**(SMALL | {"steps": 1, "eval_every": 1} | only))
+    if "languages" in only:
+        with pytest.raises(UsageError, match="none of its languages is 'de'"):
+            train(built, tmp_path, options)
+    elif "gates" in only:
+        with pytest.raises(UsageError, match="no utterance for training"):
+            train(built, tmp_path, options)
+    else:
+        trainer = Trainer(built, tmp_path, options)
+        assert {trainer.data[place].speaker for place in range(len(trainer.data))} == {"g/s1"}
 
 
 def test_a_kill_changes_nothing(built: Path, tmp_path: Path) -> None:

@@ -14,8 +14,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vall_e import storage
 from vall_e.dataset import Batch, Dataset, Example, for_synthesis
 from vall_e.dataset.build import BuildOptions, build
+from vall_e.dataset.tasks import TASKS
 from vall_e.emb.codecs.registry import CodecOptions, load_codec
 from vall_e.emb.durations import DurationsOptions, durations
 from vall_e.emb.qnt import split_bits
@@ -23,6 +25,7 @@ from vall_e.models.ar import AR, MOST_ELAPSED, ARConfig, elapsed_of, steps_of
 from vall_e.models.nar import NAR, NARConfig
 from vall_e.models.sampling import Sampler, Sampling, probabilities
 from vall_e.models.transformer import Cache, DualHead, Transformer, TransformerConfig, joined, last_of
+from vall_e.types import Utterance
 from vall_e.units import units_of
 
 SMALL = TransformerConfig(width=32, num_layers=2, num_heads=2, inner_width=64)
@@ -344,6 +347,94 @@ def test_a_dual_head_says_the_high_half_and_then_the_low_one(bits: int, has_edge
 def test_a_dual_head_takes_whole_bits() -> None:
     with pytest.raises(ValueError, match="power of two, not 1000"):
         DualHead(8, 1000, has_edge=True)
+
+
+# Tasks beside speaking
+
+NUM_TASKS, STT = 5, 4
+
+
+@pytest.fixture(scope="module")
+def of_task(built: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Batch]:
+    """One utterance as an item of each task."""
+    made = spoken_dataset.Made(built.parent, list(storage.read_rows(built.parent / "utterances.jsonl", Utterance)), {})
+    folder = tmp_path_factory.mktemp("mixtures")
+    spoken_dataset.add_mixtures(made, folder)
+    found = {}
+    for name in TASKS:
+        data = Dataset(built, prompt_frames=20, tasks=(name,), mixtures=folder)
+        found[name] = data.collate([data[0]])
+    return found
+
+
+@pytest.mark.parametrize("alignment", FORMS)
+def test_tasks_change_nothing_of_each_other(
+    built: Path, batch: Batch, of_task: dict[str, Batch], alignment: str
+) -> None:
+    """The loss of a batch of all tasks is the sum of those of its items; what has no source is as without tasks."""
+    shape = {"num_tasks": NUM_TASKS, "text_task": STT}
+    ar, nar = make_ar(built, alignment, **shape), make_nar(built, alignment, "codes", num_levels=3, **shape)
+    plain = make_ar(built, alignment)
+    plain.load_state_dict({name: ar.state_dict()[name] for name in plain.state_dict()})
+    parts = [first_levels(each, 3) for each in of_task.values()]
+    with torch.inference_mode():
+        torch.testing.assert_close(ar.loss(batch).total, plain.loss(batch).total)
+        for model in (ar, nar):
+            whole = model.loss(stacked(parts))
+            alone = [model.loss(part) for part in parts]
+            torch.testing.assert_close(whole.total, torch.stack([each.total for each in alone]).sum())
+            assert int(whole.count) == sum(int(each.count) for each in alone)
+    assert int(nar.loss(of_task["stt"]).count) == 0, "of a text it has nothing to fill in"
+    nar.loss(of_task["stt"]).total.backward()
+
+
+def stacked(parts: list[Batch]) -> Batch:
+    """Batches of one item as one batch."""
+
+    def padded(name: str) -> torch.Tensor:
+        tensors = [getattr(part, name)[0] for part in parts]
+        if tensors[0].ndim == 0:
+            return torch.stack(tensors)
+        most = max(tensor.shape[-1] for tensor in tensors)
+        fill = -1 if name == "frame_units" else 0
+        return torch.stack([torch.nn.functional.pad(each, (0, most - each.shape[-1]), value=fill) for each in tensors])
+
+    names = [field.name for field in dataclasses.fields(Batch)]
+    tensors: dict[str, Any] = {
+        name: padded(name) for name in names if isinstance(getattr(parts[0], name), torch.Tensor)
+    }
+    return dataclasses.replace(parts[0], ids=tuple(part.ids[0] for part in parts), **tensors)
+
+
+@pytest.mark.parametrize("alignment", FORMS)
+@pytest.mark.parametrize("task", ["sr", "tse"])
+def test_a_task_is_learnt_by_heart_with_its_source(
+    built: Path, of_task: dict[str, Batch], alignment: str, task: str
+) -> None:
+    model = make_ar(built, alignment, num_tasks=NUM_TASKS, text_task=STT)
+    one = of_task[task]
+    overfit(model, one, steps=200)
+    nothing = dataclasses.replace(one, target=one.target[..., :0], target_lengths=one.target_lengths * 0)
+    (spoken,) = model.speak(nothing, [Sampler(Sampling(temperature=0))], max_frames=[400])
+    assert torch.equal(spoken.codes, one.target[0, 0]) and spoken.stopped
+
+
+@pytest.mark.parametrize("alignment", FORMS)
+def test_texts_are_written_down(built: Path, of_task: dict[str, Batch], alignment: str) -> None:
+    """Two sources of different lengths, learnt by heart: each is read as its own text, together and alone."""
+    data = Dataset(built, tasks=("stt",))
+    both = data.collate([data[0], data[1]])
+    model = make_ar(built, alignment, num_tasks=NUM_TASKS, text_task=STT)
+    overfit(model, both, steps=250)
+    texts = [row[1 : length - 1].tolist() for row, length in zip(both.text, both.text_lengths.tolist(), strict=True)]
+    options: dict[str, Any] = {"first": int(both.text[0, 0]), "last": int(both.text[0, both.text_lengths[0] - 1])}
+    assert texts[0] != texts[1]
+    assert [found.tolist() for found in model.write(both, max_tokens=200, **options)] == texts
+    for row in range(2):
+        (alone,) = model.write(both.rows(torch.tensor([row])), max_tokens=200, **options)
+        assert alone.tolist() == texts[row]
+    cut = model.write(both, max_tokens=3, **options)
+    assert [found.tolist() for found in cut] == [text[:3] for text in texts]
 
 
 # Sampling
