@@ -154,7 +154,9 @@ def _run_stages(voices: Path, metadata: Path, dataset: Path, options: dict[str, 
         process(voices, metadata, dataset, options["process"]),
     ]
     if reports[-1].num_rows:  # of nothing there is nothing to build; the summary says why
-        reports.append(similar(dataset, options["similar"], input_audio=voices))
+        of_similar = options["similar"]
+        of_similar = dataclasses.replace(of_similar, weights=of_similar.weights or options["process"].weights)
+        reports.append(similar(dataset, of_similar, input_audio=voices))
         if options["durations"] is not None:
             reports.append(durations(dataset, options["durations"]))
         reports.append(build(dataset, dataset / layout.BUILT_FOLDER, options["build"]))

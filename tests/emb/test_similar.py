@@ -796,6 +796,28 @@ def test_features_of_codes_find_the_speaker(tmp_path: Path, backend: str) -> Non
     assert len(lists) == 60 and np.mean(same) > 0.75, "by chance it is 0.49"
 
 
+def test_the_back_end_is_the_codec_where_it_has_vectors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, corpus: Corpus
+) -> None:
+    """Lists that are there keep theirs; of a codec that can't be used it is said."""
+    spoken_dataset.make(tmp_path, count=12)
+    auto = SimilarOptions(executor="serial")
+
+    def run(options: SimilarOptions, folder: Path = tmp_path) -> tuple[str, list[str]]:
+        report = similar.similar(folder, options)
+        return json.loads((folder / "similar.json").read_text())["similarity_backend"], report.notes
+
+    assert run(auto) == ("codec", []) == run(auto)
+    assert run(replace(auto, similarity_backend="codes", overwrite=True)) == ("codes", []) == run(auto)
+    assert run(replace(auto, overwrite=True)) == ("codec", [])
+    monkeypatch.setattr(trained, "codebooks_of", lambda codec: None)
+    with pytest.raises(UsageError, match="the codec tiny offers no vectors; choose codes"):
+        run(replace(auto, similarity_backend="codec", overwrite=True))
+    found, (note,) = run(auto, corpus.data)  # its codec is none of ours
+    assert found == "mfcc" and note.startswith("by mfcc, as the codec can't be used: ")
+    assert run(auto, corpus.data) == ("mfcc", [])
+
+
 def test_lists_of_another_model_do_not_mix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spoken_dataset.make(tmp_path, count=12)
     options = SimilarOptions(similarity_backend="model", model="tiny", executor="serial")

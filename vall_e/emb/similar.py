@@ -2,7 +2,7 @@
 
     python -m vall_e.emb.similar --input-dataset DATA [--input-audio VOICES]
 
-Features (MFCC statistics of the audio, or histograms of the codes) → cosine by blocked matrix products → the best K.
+Features (the codec's vectors of the codes, or others) → cosine by blocked matrix products → the best K.
 DATA/similar.jsonl gets one row per utterance, `{"id": …, "similar": [[id, score], …]}`, best first; an utterance
 without another one gets an empty list.
 """
@@ -17,7 +17,7 @@ import itertools
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ import numpy as np
 
 from vall_e import audio, config, layout, progress, stage, storage
 from vall_e.emb.features.base import FeatureExtractor
-from vall_e.emb.features.registry import OF_MODEL, FeatureOptions, load_features
+from vall_e.emb.features.registry import FEATURES, OF_MODEL, OF_VECTORS, FeatureOptions, load_features
 from vall_e.emb.features.slices import (
     MADE_BY,
     RecordingSlices,
@@ -40,16 +40,18 @@ from vall_e.emb.features.slices import (
 from vall_e.emb.features.top_k import top_k
 from vall_e.emb.slice_audio import Source, dataset_json, open_audio, read_slices
 from vall_e.executor import EXECUTORS, make_executor
-from vall_e.types import CodecSpec, ContractError, UsageError, safe_path
+from vall_e.types import BackendError, CodecSpec, ContractError, UsageError, safe_path
 
 STAGE = "similar"
 VERSION = 1  # of the features and their order: rows of two versions do not mix
+VERSION_OF_VECTORS = 2  # of the back ends that average vectors
 
 
 @dataclass(frozen=True, kw_only=True)
 class SimilarOptions(FeatureOptions):
     """Options of this stage: flags, and keys of the section `similar` in a config file."""
 
+    weights: Path | None = config.option(None, "of the codec, where they are not its back end's own")
     top_k: int = config.option(8, "length of each list, at most")
     scope: str = config.option("speaker", "where to look for similar ones", choices=("speaker", "dataset"))
     workers: int = config.option(1, "processes that extract features; 0 for one per core")
@@ -90,7 +92,8 @@ def similar(
     """
     started = time.monotonic()
     groups = group(load_slices(input_dataset), options.scope)
-    extractor = _extractor(input_dataset, options)
+    options, notes = _resolved(input_dataset, options)
+    extractor = load_features(options, _codec(input_dataset))
     with storage.folder_lock(input_dataset):
         needs_audio = extractor.needs_audio and bool(groups)
         source = Source(input_dataset, None, None)
@@ -105,10 +108,11 @@ def similar(
         report.num_items = report.num_rows
         report.num_resumed = sum(len(groups[key]) for key in done)
         if todo:
+            extractor = _extractor(input_dataset, options)
             report.audio_s = _run(source, options, extractor, settings, groups, todo)
         else:
             _keep_only(input_dataset, settings, groups)
-        report.notes += _notes(input_dataset)
+        report.notes += notes + _notes(input_dataset)
     report.wall_s = time.monotonic() - started
     return report
 
@@ -116,6 +120,33 @@ def similar(
 def _codec(input_dataset: Path) -> CodecSpec:
     path = input_dataset / layout.DATASET_JSON
     return storage.from_row(CodecSpec, dataset_json(input_dataset).get("codec"), f"{path}: codec")
+
+
+def _resolved(dataset: Path, options: SimilarOptions) -> tuple[SimilarOptions, list[str]]:
+    """The options with a back end in place of `auto`, if there are lists theirs, and what is to be said of it."""
+    if options.similarity_backend != config.AUTO:
+        return options, []
+    written = storage.read_json(dataset / layout.SIMILAR_JSON) or {}
+    if written.get("made", "") == dataset_json(dataset).get("made", "") and not options.overwrite:
+        known = written.get("similarity_backend")
+        if known in FEATURES:
+            return replace(options, similarity_backend=str(known)), []
+    try:
+        if _codebooks(dataset, options) is not None:
+            return replace(options, similarity_backend="codec"), []
+        why = "it has no vectors"
+    except (BackendError, UsageError) as error:
+        why = str(error)
+    return replace(options, similarity_backend="mfcc"), [f"by mfcc, as the codec can't be used: {why}"]
+
+
+def _codebooks(dataset: Path, options: SimilarOptions) -> Any:
+    """The codec's vectors; None where it has none."""
+    from vall_e import trained
+    from vall_e.emb.codecs.registry import load_same_codec
+
+    process = dataset_json(dataset).get("config") or {}
+    return trained.codebooks_of(load_same_codec(_codec(dataset), process, str(dataset), weights=options.weights))
 
 
 def _extractor(dataset: Path, options: SimilarOptions) -> FeatureExtractor:
@@ -126,12 +157,10 @@ def _extractor(dataset: Path, options: SimilarOptions) -> FeatureExtractor:
     if wanted is None:
         return extractor
     from vall_e import trained
-    from vall_e.emb.codecs.registry import load_same_codec
     from vall_e.emb.features.vectors import Tables
 
     if wanted == "codec":
-        process = dataset_json(dataset).get("config") or {}
-        codebooks = trained.codebooks_of(load_same_codec(spec, process, str(dataset)))
+        codebooks = _codebooks(dataset, options)
         if codebooks is None:
             raise UsageError(f"similarity backend codec: the codec {spec.name} offers no vectors; choose codes")
         extractor.vectors = Tables(codebooks.numpy())  # type: ignore[attr-defined]
@@ -164,7 +193,8 @@ def _missing(source: Source, todo: Mapping[str, Sequence[Slice]], groups: Mappin
 
 def _settings(input_dataset: Path, options: SimilarOptions) -> dict[str, Any]:
     """What the lists are made with, apart from the utterances; `made` stands for what their audio and codes hold."""
-    settings: dict[str, Any] = {"version": VERSION, "made": dataset_json(input_dataset).get("made", "")}
+    version = VERSION_OF_VECTORS if options.similarity_backend in OF_VECTORS else VERSION
+    settings: dict[str, Any] = {"version": version, "made": dataset_json(input_dataset).get("made", "")}
     settings |= options.result_options
     if options.similarity_backend in ("codes", "codec"):
         spec = _codec(input_dataset)

@@ -23,6 +23,7 @@ FEATURES = Registry(
     },
 )
 OF_MODEL = ("model", "hidden")
+OF_VECTORS = ("codec", *OF_MODEL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,15 +31,17 @@ class FeatureOptions:
     """Options of all feature extractors."""
 
     similarity_backend: str = config.option(
-        "mfcc",
+        config.AUTO,
         "features: of the audio mfcc, lpcnet or speaker (a voice embedding); of the codes their histograms (codes), "
-        "the codec's vectors (codec), a model's (model) or what it makes of them (hidden); or an installed package's",
+        "the codec's vectors (codec), a model's (model) or what it makes of them (hidden); or an installed package's; "
+        "auto: codec, or mfcc where the codec has no vectors",
     )
     model: str = config.option("", "backends model and hidden: a folder that training made, or tiny")
     code_levels: int = config.option(0, "backend codes: use that many levels from the first; 0 for all")
 
     def __post_init__(self) -> None:
-        FEATURES.check(self.similarity_backend)
+        if self.similarity_backend != config.AUTO:
+            FEATURES.check(self.similarity_backend)
         if self.similarity_backend in OF_MODEL and not self.model:
             raise ValueError(f"similarity_backend {self.similarity_backend}: give --model RUN")
 

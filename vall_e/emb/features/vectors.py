@@ -1,8 +1,8 @@
 """Features from vectors of codes: those of the codec, or those that a trained model has learnt for them.
 
-An utterance is the mean over its frames of what its codes stand for; a group of utterances is whitened, so that no
-direction counts more because all utterances vary in it (Kessy et al., "Optimal whitening and decorrelation",
-arXiv:1512.00809), with a part of the mean variance added, as a group may be smaller than the vectors.
+An utterance is the mean over its frames of what its codes stand for; a group of utterances is whitened, so that a
+direction counts less the more all utterances vary in it (Kessy et al., "Optimal whitening and decorrelation",
+arXiv:1512.00809), with the mean variance added to all, as a group may be smaller than the vectors.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import numpy as np
 from vall_e.emb.features.registry import FeatureOptions
 from vall_e.types import CodecSpec
 
-SHRINKAGE = 0.1  # of the mean variance, added to all directions
+# of the mean variance, added to all directions: half way from whitened to plain vectors, by benchmarks/bench_prompts.py
+SHRINKAGE = 1.0
 
 
 class FrameVectors(Protocol):
