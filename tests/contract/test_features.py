@@ -223,6 +223,22 @@ def test_frames_of_lpcnet_are_those_of_scipy(length: int) -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("length", [512, 671, 672, 16_000])
+def test_frames_of_mfcc_are_those_of_scipy(length: int) -> None:
+    """With a boxcar as window, frame t is the spectrum of samples 160 t + 56 … 160 t + 455 at their places in 512."""
+    import scipy.fft
+
+    from vall_e.emb.features.mfcc import spectra
+
+    audio = np.random.default_rng(0).standard_normal(length)
+    inside = np.pad(np.ones(400), 56)
+    starts = range(0, length - 511, 160)
+    expected = np.stack([scipy.fft.rfft(audio[start : start + 512] * inside) for start in starts], axis=1)
+    found = spectra(audio, "boxcar")
+    assert found.dtype == np.complex128
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("hertz", [80.0, 120.0, 210.0, 400.0])
 def test_lpcnet_hears_the_pitch(hertz: float) -> None:
     from vall_e.emb.features.lpcnet import frames_of, pitch

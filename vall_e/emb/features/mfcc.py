@@ -74,17 +74,21 @@ def _cepstra(audio: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     cepstra, power = [], []
     for start in range(0, num_frames, CHUNK_FRAMES):
         last = min(start + CHUNK_FRAMES, num_frames) - 1
-        mel = librosa.feature.melspectrogram(
-            y=padded[start * HOP_SAMPLES : last * HOP_SAMPLES + FFT_SAMPLES],
-            sr=SAMPLE_RATE_HZ,
-            n_fft=FFT_SAMPLES,
-            win_length=WINDOW_SAMPLES,
-            hop_length=HOP_SAMPLES,
-            n_mels=NUM_MELS,
-            center=False,
-        )
+        part = padded[start * HOP_SAMPLES : last * HOP_SAMPLES + FFT_SAMPLES]
+        power_spectra = np.abs(spectra(part)) ** 2
+        mel = librosa.feature.melspectrogram(S=power_spectra, sr=SAMPLE_RATE_HZ, n_fft=FFT_SAMPLES, n_mels=NUM_MELS)
         # the smallest number of the array's own type: that of a Python float is 0 in float32, and its log -inf
         log_mel = np.log(np.maximum(mel, np.finfo(mel.dtype).tiny))
         cepstra.append(librosa.feature.mfcc(S=log_mel, n_mfcc=NUM_COEFFICIENTS + 1)[1:])
         power.append(mel.sum(axis=0))
     return np.concatenate(cepstra, axis=1), np.concatenate(power)
+
+
+def spectra(samples: np.ndarray, window: str = "hann") -> np.ndarray:
+    """Complex [F,T]: frame t is that of samples 160 t … 160 t + 511, of which the window leaves the middle 400."""
+    import librosa
+
+    found: np.ndarray = librosa.stft(
+        samples, n_fft=FFT_SAMPLES, win_length=WINDOW_SAMPLES, hop_length=HOP_SAMPLES, window=window, center=False
+    )
+    return found
