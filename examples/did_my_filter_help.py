@@ -3,7 +3,7 @@
     python examples/did_my_filter_help.py WORK --gate 'text_fit>=0.5' [--minutes 20]
 
 WORK is what `vall-e prepare` made. Both models are trained for the same time with the same seed, and evaluated on the
-same validation split: that of the dataset without the limit.
+same validation split: all of it.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ import argparse
 from pathlib import Path
 
 from vall_e import config
-from vall_e.dataset.build import BuildOptions, build
+from vall_e.dataset import Dataset
 from vall_e.evaluate import EvaluateOptions, evaluate
 from vall_e.train import TrainOptions, train
+
+FIGURES = ("cer", "codec_cer", "likeness", "length", "stopped")
 
 
 def main() -> None:
@@ -25,20 +27,15 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=20.0, help="of each training")
     parser.add_argument("--backend", default="pocketsphinx", help="the recogniser that listens")
     args = parser.parse_args()
-    dataset, folder = args.work / "dataset", args.work / "filter"
+    built, folder = args.work / "dataset" / "built", args.work / "filter"
     settings = config.load_file(args.config)["train"] | {"minutes": args.minutes}
-    options = config.from_mapping(TrainOptions, settings, str(args.config))
-    whole = build(dataset, folder / "all" / "built", BuildOptions())
-    kept = build(dataset, folder / "kept" / "built", BuildOptions(gates=(args.gate,)))
-    print(f"{whole.utterances} utterances, {kept.utterances} with {args.gate}")
+    print(f"{len(Dataset(built))} utterances, {len(Dataset(built, gates=(args.gate,)))} with {args.gate}")
     found = {}
-    for name, report in (("all", whole), ("kept", kept)):
-        train(report.output, folder / name / "run", options)
-        listening = EvaluateOptions(backend=args.backend)
-        run = folder / name / "run"
-        found[name] = evaluate(run, whole.output, listening, run, dataset=dataset)
+    for name, gates in (("all", ()), ("kept", (args.gate,))):
+        train(built, folder / name, config.from_mapping(TrainOptions, settings | {"gates": gates}, str(args.config)))
+        found[name] = evaluate(folder / name, built, EvaluateOptions(backend=args.backend), folder / name)
     print(f"{'':24}{'all':>10}{args.gate:>16}")
-    for figure in ("cer", "codec_cer", "likeness", "length", "stopped"):
+    for figure in FIGURES:
         if figure in found["all"]:
             print(f"{figure:24}{found['all'][figure]:>10}{found['kept'][figure]:>16}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections import Counter
 from collections.abc import Callable
@@ -9,15 +10,26 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
+import spoken_dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vall_e.dataset import Dataset, make_loader
 from vall_e.dataset.build import BuildOptions, build
 from vall_e.dataset.prompts import crop
+from vall_e.emb.durations import DurationsOptions, durations
 from vall_e.types import UsageError, Utterance
+
+
+@pytest.fixture(scope="module")
+def with_durations(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("spoken")
+    spoken_dataset.make(folder, count=30, speakers=3)
+    durations(folder, DurationsOptions(executor="serial"))
+    return build(folder, folder / "built", BuildOptions()).output
 
 
 def build_rows(make: Callable[..., Path], rows: list[Utterance], similar: Any = None, **options: Any) -> Any:
@@ -247,3 +259,75 @@ def test_a_loader_of_another_filter_is_refused(built: Path) -> None:
     make_loader(Dataset(built, min_frames=10), max_frames=2_000).load_state_dict(state)
     with pytest.raises(UsageError, match="only was"):
         make_loader(Dataset(built, min_frames=11), max_frames=2_000).load_state_dict(state)
+
+
+def test_only_targets_with_scores_in_their_limits(make: Callable[..., Path], tools: SimpleNamespace) -> None:
+    """Scores of the rows, and those that came later; an utterance without the score is kept, as a gate keeps it."""
+    rows = [tools.utterance(f"g/s/r{number:03d}.wav", None, frames=5) for number in range(8)]
+    for number in (0, 2, 4, 6):
+        rows[number] = msgspec.structs.replace(rows[number], scores={"snr_db": float(number), "nothing": None})
+    folder = make(rows)
+    later = [{"id": rows[4].id, "scores": {"snr_db": 50.0}}, {"id": rows[1].id, "scores": {"text_fit": -0.5}}]
+    (folder / "scores.jsonl").write_text("".join(json.dumps(line) + "\n" for line in later))
+    built = build(folder, folder / "built", BuildOptions(validation_fraction=0)).output
+
+    def kept(*gates: str) -> list[int]:
+        return [int(example.id[-7:-4]) for example in Dataset(built, gates=gates)]
+
+    assert kept() == list(range(8))
+    assert kept("snr_db>=3") == [1, 3, 4, 5, 6, 7]
+    assert kept("snr_db>=3", "snr_db<=20") == [1, 3, 5, 6, 7]
+    assert kept("text_fit>=0") == [0, 2, 3, 4, 5, 6, 7]
+    index = Dataset(built).index
+    np.testing.assert_array_equal(index.score("snr_db"), [0, np.nan, 2, np.nan, 50, np.nan, 6, np.nan])
+    with pytest.raises(UsageError, match=r"no utterance has a score 'cer'; there are nothing, snr_db, text_fit"):
+        Dataset(built, gates=("cer<=0.1",))
+    with pytest.raises(UsageError, match="threshold 'snr_db>x'"):
+        Dataset(built, gates=("snr_db>x",))
+    one, other = (make_loader(Dataset(built, gates=gates), max_frames=500) for gates in (("snr_db>=3",), ()))
+    with pytest.raises(UsageError, match="can't resume: only was"):
+        other.load_state_dict(one.state_dict())
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    prompt_frames=st.sampled_from([0, 3, 20, 200]),
+    join=st.booleans(),
+    any_speaker=st.booleans(),
+    split=st.sampled_from(["train", "validation"]),
+    probability=st.sampled_from([0.0, 1.0]),
+    seed=st.integers(0, 99),
+)
+def test_no_example_takes_more_places_than_its_budget_says(
+    with_durations: Path,
+    prompt_frames: int,
+    join: bool,
+    any_speaker: bool,
+    split: str,
+    probability: float,
+    seed: int,
+) -> None:
+    options: dict[str, Any] = {"prompt_frames": prompt_frames, "join_prompts": join, "any_speaker": any_speaker}
+    data = Dataset(with_durations, split, seed=seed, similar_probability=probability, **options)
+    for most, example in zip(data.num_places.tolist(), data, strict=True):
+        parts = (example.text, example.prompt_text, example.prompt, example.target)
+        taken = sum(part.shape[-1] for part in parts)
+        assert taken <= most
+        assert prompt_frames or taken == most
+
+
+def test_speakers_of_short_utterances_are_not_charged_for_long_prompts(
+    make: Callable[..., Path], tools: SimpleNamespace
+) -> None:
+    """One has prompts of 5 frames at most, one of 40, and one has no other utterance at all."""
+    lengths = {"a": [5, 5, 4], "b": [40, 60], "c": [50]}
+    rows = [
+        tools.utterance(f"g/{speaker}/r{number}.wav", None, frames=frames)
+        for speaker, of_speaker in lengths.items()
+        for number, frames in enumerate(of_speaker)
+    ]
+    built = build_rows(make, rows, validation_fraction=0)
+    data = Dataset(built, prompt_frames=45)
+    own = data.index.num_tokens[data.rows] + data.num_frames
+    words = int(data.index.num_tokens.max()) - 2
+    assert (data.num_places - own).tolist() == [5 + words] * 3 + [45 + words] * 2 + [0]
