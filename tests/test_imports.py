@@ -36,8 +36,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     ("vall_e.report", "vall_e.models"),
     ("vall_e.trained",),
-    ("vall_e.synthesize", "vall_e.emb.similar", "vall_e.emb.mix"),
-    ("vall_e.train", "vall_e.evaluate"),
+    ("vall_e.speaking", "vall_e.emb.similar", "vall_e.emb.mix", "vall_e.training"),
+    ("vall_e.synthesize", "vall_e.evaluate", "vall_e.train"),
     ("vall_e.cli",),
 )
 

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 import spoken_dataset
 
-from vall_e import audio, synthesize
+from vall_e import audio, speaking
 from vall_e.dataset.build import BuildOptions, build
 from vall_e.emb.durations import DurationsOptions, durations
 from vall_e.evaluate import EvaluateOptions, evaluate
@@ -26,8 +26,8 @@ TEXT = "cat, dog"  # its phones are those of the data
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model of a few steps does not know when to stop: it is stopped earlier than others are."""
-    monkeypatch.setattr(synthesize, "FRAMES_PER_PHONE", 8)
-    monkeypatch.setattr(synthesize, "EXTRA_S", 0.2)
+    monkeypatch.setattr(speaking, "FRAMES_PER_PHONE", 8)
+    monkeypatch.setattr(speaking, "EXTRA_S", 0.2)
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from vall_e.emb import voice
 from vall_e.emb.asr.listen import MODEL_NAME, RATE_HZ, Listener
 from vall_e.emb.codecs.base import mono
 from vall_e.emb.text.written import character_error_rate
-from vall_e.synthesize import Request, Spoken, Synthesizer
+from vall_e.speaking import Request, Spoken, Synthesizer
 from vall_e.types import UsageError, Utterance
 
 STAGE = "evaluate"

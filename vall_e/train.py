@@ -18,143 +18,30 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vall_e import config, storage, trained
-from vall_e.dataset.tasks import STT, TASKS, TTS, shares_of
-from vall_e.dataset.vocab import SPECIALS
+from vall_e.dataset.tasks import TASKS, TTS
 from vall_e.emb.codecs.registry import load_same_codec
-from vall_e.scores import limits_of
-from vall_e.synthesize import Request, SynthesizeOptions, Synthesizer
+from vall_e.speaking import Request, SynthesizeOptions, Synthesizer
+from vall_e.training.begin import check_aligned, make_optimiser, shapes_of, take_weights
+from vall_e.training.curves import METRICS, Progress, draw_curves, tensorboard
+from vall_e.training.options import TrainOptions
+from vall_e.training.ranks import Ranks, device_of, shard, whole_state
+from vall_e.training.swap import other_prompts, other_texts, swap_test
 from vall_e.types import ContractError, UsageError
 
-if TYPE_CHECKING:
-    import torch
+__all__ = ["TrainOptions", "Trainer", "main", "swap_test", "train"]
 
+if TYPE_CHECKING:
     from vall_e.dataset import Batch, Dataset
     from vall_e.models.ar import Loss
 
 STAGE = "train"
-METRICS, SUMMARY, CURVES, SAMPLES_FOLDER = "metrics.jsonl", "summary.json", "curves.png", "samples"
+SUMMARY, SAMPLES_FOLDER = "summary.json", "samples"
 CHECKPOINT, OLD = "checkpoint", "checkpoint.old"
 SAMPLES = 64  # of the validation split in each evaluation, at most
-# options that a resumed run may change
-FREE = frozenset(
-    {"steps", "minutes", "workers", "device", "save_every", "eval_every", "samples", "compile", "mixtures", "shard"}
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainOptions:
-    """Options of this command: flags, and keys of the section `train` in a config file."""
-
-    model: str = config.option("both", "which to train", choices=("both", "ar", "nar"))
-    alignment: str = config.option(
-        "monotone",
-        "monotone: each frame is given its phone, by durations; none: attention alone",
-        choices=("monotone", "none"),
-    )
-    target: str = config.option(
-        "latent", "of the NAR: latent, the codec's vectors; codes, level by level", choices=("latent", "codes")
-    )
-    width: int = config.option(192, "of a vector")
-    num_layers: int = config.option(4, "of each model's trunk")
-    num_heads: int = config.option(4, "of each layer's attention")
-    inner_width: int = config.option(768, "of the linear layers behind each attention")
-    text_layers: int = config.option(2, "that read the phonemes, where the alignment is monotone")
-    dual_head: bool = config.option(False, "tell each code in two halves, for which small outputs do")
-    dropout: float = config.option(0.1, "share of values that training leaves out")
-    max_frames: int = config.option(6000, "budget of a batch: items × the longest: its text, prompt and target")
-    accumulate: int = config.option(1, "batches in a step")
-    learning_rate: float = config.option(1e-3, "at its highest")
-    warmup_steps: int = config.option(100, "until it is there; then it falls to zero as a cosine")
-    weight_decay: float = config.option(0.01, "of AdamW")
-    clip: float = config.option(1.0, "the most that a step's gradient may be, as a norm")
-    ema: float = config.option(0.999, "of the running mean of the weights that is kept as the model")
-    steps: int = config.option(5000, "in all")
-    minutes: float = config.option(0.0, "instead of steps: the length of the run; its end depends on the machine")
-    eval_every: int = config.option(250, "steps between two looks at the validation split")
-    samples: int = config.option(2, "validation texts that are spoken at each look, into RUN/samples")
-    save_every: int = config.option(250, "steps between two checkpoints")
-    seed: int = config.option(0, "of weights, batches, prompts and dropout")
-    prompt_s: float = config.option(3.0, "length of prompts")
-    join_prompts: bool = config.option(False, "several utterances as a prompt, where one is shorter")
-    speakers: tuple[str, ...] = config.option((), "only utterances of these, as the dataset names them (default: all)")
-    languages: tuple[str, ...] = config.option((), "only utterances in these (default: all)")
-    gates: tuple[str, ...] = config.option(
-        (), "only utterances with scores in these limits, like snr_db>=20,text_fit>=0.2", parse=limits_of
-    )
-    tasks: tuple[str, ...] = config.option(
-        (), f"what to learn, with shares, like tts=0.7,ns=0.3, of {', '.join(TASKS)} (default: text to speech)"
-    )
-    mixtures: Path | None = config.option(None, "what `mix` made, for tasks ns, sr and tse")
-    workers: int = config.option(1, "processes that read batches")
-    device: str = config.option("auto", "cpu, cuda, cuda:1 …; auto: a card where there is one")
-    bf16: bool = config.option(False, "compute in bfloat16 where that is safe")
-    compile: bool = config.option(False, "compile the models first: faster on cards, after minutes")
-    shard: bool = config.option(False, "under torchrun: each process holds a part of the weights only (FSDP)")
-    init: str = config.option("", "a model to go on from: a folder, or tiny")
-    weights: Path | None = config.option(None, "of the codec, where they are not its back end's own")
-
-    def __post_init__(self) -> None:
-        if min(self.width, self.num_layers, self.num_heads, self.max_frames, self.accumulate, self.steps) < 1:
-            raise ValueError("width, num_layers, num_heads, max_frames, accumulate and steps are at least 1")
-        if self.width % self.num_heads or (self.width // self.num_heads) % 2:
-            raise ValueError(f"width {self.width} has no even share for each of {self.num_heads} heads")
-        if self.eval_every < 1 or self.save_every < 1:
-            raise ValueError("eval_every and save_every are at least 1")
-        shares_of(self.tasks)
-
-    @property
-    def result_options(self) -> dict[str, Any]:
-        """The options that change the result: what a resumed run must share with the one before."""
-        values = {key: value for key, value in dataclasses.asdict(self).items() if key not in FREE}
-        values |= {key: list(value) for key, value in values.items() if isinstance(value, tuple)}
-        return values | {"weights": str(self.weights) if self.weights else None}
-
-    @property
-    def further_tasks(self) -> list[str]:
-        """Those beside text to speech."""
-        return [name for name in shares_of(self.tasks) if name != TTS]
-
-
-@dataclass(frozen=True)
-class Ranks:
-    """The processes that train together (torchrun), and this one's number."""
-
-    rank: int = 0
-    count: int = 1
-
-    @classmethod
-    def start(cls, device: str) -> Ranks:
-        """Joins the others, where torchrun started this process."""
-        import torch.distributed as dist
-
-        count = int(os.environ.get("WORLD_SIZE", "1"))
-        if count > 1 and not dist.is_initialized():
-            dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
-        return cls(int(os.environ.get("RANK", "0")), count)
-
-    def end(self) -> None:
-        """Leaves the others."""
-        import torch.distributed as dist
-
-        if self.count > 1:
-            dist.destroy_process_group()
-
-    def add(self, values: Sequence[torch.Tensor]) -> None:
-        """Each value summed over all ranks, in place."""
-        import torch.distributed as dist
-        from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
-
-        if self.count == 1 or not values:
-            return
-        flat = _flatten_dense_tensors(list(values))
-        dist.all_reduce(flat)
-        for value, found in zip(values, _unflatten_dense_tensors(flat, list(values)), strict=True):
-            value.copy_(found)
 
 
 class Trainer:
@@ -166,7 +53,7 @@ class Trainer:
         from vall_e.dataset import Dataset, Index, make_loader
 
         self.options, self.output = options, output
-        self.device = _device(options.device)
+        self.device = device_of(options.device)
         self.ranks = Ranks.start(self.device)
         torch.manual_seed(options.seed)
         index = Index(dataset)
@@ -182,7 +69,7 @@ class Trainer:
             name: Dataset(dataset, "validation", tasks=[name], **mixed, **chosen) for name in options.further_tasks
         }
         if is_monotone and not self.ranks.rank:
-            _check_aligned(dataset, self.data)
+            check_aligned(dataset, self.data)
         if not len(self.data):
             raise UsageError(f"{dataset}: no utterance for training; build with a smaller --validation-fraction")
         if not len(self.validation):
@@ -201,12 +88,13 @@ class Trainer:
             codebooks = trained.codebooks_of(self.codec)
             if codebooks is None:
                 raise UsageError(f"the codec {index.spec.name} offers no vectors; train with --target codes")
-        ar, nar = _shapes(options, index.vocabulary, index.spec, codebooks)
+        ar, nar = shapes_of(options, index.vocabulary, index.spec, codebooks)
         self.description = trained.Description(ar, nar, index.vocabulary, index.spec, process)
         self.ar, self.nar = trained.make_models(ar, nar, codebooks)
         self.models = {name: model for name, model in (("ar", self.ar), ("nar", self.nar)) if model is not None}
         if options.init:
-            self._begin_with(options.init)
+            take_weights(options.init, self.description, self.ar, self.nar, weights=options.weights)
+            torch.manual_seed(options.seed)
         for model in self.models.values():
             model.to(self.device)
         self.mean_ar = None if self.ar is None else copy.deepcopy(self.ar).eval()
@@ -221,43 +109,13 @@ class Trainer:
         if self.is_sharded:
             self.running = copy.deepcopy(self.means)
             for model in (*self.models.values(), *self.running.values()):
-                _shard(model)
-        self.optimisers = {name: _optimiser(model, options) for name, model in self.models.items()}
+                shard(model)
+        self.optimisers = {name: make_optimiser(model, options) for name, model in self.models.items()}
         if state is not None:
             self._resume_optimisers(state["optimisers"])
         self.losses: dict[str, Any] = {name: model.loss for name, model in self.models.items()}
         if options.compile:
             self.losses = {name: torch.compile(model.loss, dynamic=True) for name, model in self.models.items()}
-
-    def _begin_with(self, name: str) -> None:
-        """Takes the weights of another model; phones and languages that it did not know keep fresh ones.
-
-        Raises:
-            UsageError: it is of another shape.
-        """
-        import torch
-
-        other = trained.load(name, weights=self.options.weights)
-        mine, theirs = self.description.vocabulary, other.description.vocabulary
-        same_token = [(number, number) for number in range(len(SPECIALS))]
-        same_token += [(mine.token_of[each], n) for each, n in theirs.token_of.items() if each in mine.token_of]
-        same_language = [
-            (mine.language_ids[each], n) for each, n in theirs.language_ids.items() if each in mine.language_ids
-        ]
-        for own, given in ((self.ar, other.ar), (self.nar, other.nar)):
-            if own is None or given is None:
-                continue
-            state = own.state_dict()
-            for key, value in given.state_dict().items():
-                rows = {"token.weight": same_token, "language.weight": same_language}.get(".".join(key.split(".")[-2:]))
-                if key not in state or state[key].shape[1:] != value.shape[1:]:
-                    raise UsageError(f"--init {name}: its {key} is not of this model's shape; use the same config")
-                if rows is None:
-                    state[key].copy_(value)
-                else:
-                    state[key][[to for to, _ in rows]] = value[[source for _, source in rows]]
-            own.load_state_dict(state)
-        torch.manual_seed(self.options.seed)
 
     # The loop
 
@@ -270,7 +128,7 @@ class Trainer:
     def run(self) -> None:
         """Trains to the end, from where a checkpoint is; writes everything into RUN."""
         self.output.mkdir(parents=True, exist_ok=True)
-        progress = _Progress(self)
+        progress = Progress(self, shown=not self.ranks.rank)
         started, before = time.monotonic(), self.seconds
         batches = self._batches()
         while self.share_done() < 1:
@@ -373,8 +231,8 @@ class Trainer:
             for batch in self._validation_batches(self.validation, TTS):
                 if len(batch) > 1:
                     add(batch, "")
-                    add(_other_texts(batch), "_swapped_text")
-                    add(_other_prompts(batch), "_swapped_voice")
+                    add(other_texts(batch), "_swapped_text")
+                    add(other_prompts(batch), "_swapped_voice")
             for name, data in self.validation_of.items():
                 for batch in self._validation_batches(data, name):
                     add(batch, f"_{name}")
@@ -399,7 +257,7 @@ class Trainer:
         row |= {f"train_{name}": round(value, 7) for name, value in values.items()} | found
         with storage.JsonlWriter(self.output / METRICS) as writer:
             writer.write([row])
-        _tensorboard(self.output, row)
+        tensorboard(self.output, row)
         draw_curves(self.output)
         shown = {name: value for name, value in found.items() if "swapped" not in name}
         self._speak_samples()
@@ -436,7 +294,7 @@ class Trainer:
         """Makes `means` whole of what the processes hold."""
         if self.is_sharded:
             for name, model in self.running.items():
-                self.means[name].load_state_dict(_whole_state(model))
+                self.means[name].load_state_dict(whole_state(model))
 
     def _save(self) -> None:
         """Writes the checkpoint beside the old one, then in its place; and the model."""
@@ -456,7 +314,7 @@ class Trainer:
             "tokens": self.tokens,
             "options": self.options.result_options,
         }
-        weights = {name: _whole_state(model) for name, model in self.models.items()}
+        weights = {name: whole_state(model) for name, model in self.models.items()}
         if self.ranks.rank:
             return
         folder = self.output / storage.TEMP_FOLDER / CHECKPOINT
@@ -525,220 +383,8 @@ class Trainer:
             print(f"warning: {line}", file=sys.stderr)
 
 
-def swap_test(row: Mapping[str, Any]) -> dict[str, Any]:
-    """By how much the wrong text and the wrong voice make a model's loss worse, from a row of metrics.jsonl."""
-    found: dict[str, Any] = {"swap": {}, "warnings": []}
-    for name, value in row.items():
-        for suffix in ("_swapped_text", "_swapped_voice"):
-            if name.endswith(suffix):
-                worse = value - row[name.removesuffix(suffix)]
-                found["swap"][name.removeprefix("validation_")] = round(worse, 4)
-                if suffix == "_swapped_text" and name.startswith("validation_ar_codes") and worse < 0.1:
-                    what = f"with another text its loss is {worse:.3f} nats higher only"
-                    found["warnings"].append(f"the AR model does not listen to the text: {what}; see docs/training.md")
-    return found
-
-
-def _other_texts(batch: Batch) -> Batch:
-    """With the text of the next utterance, dealt out to as many frames as the own one had."""
-    import torch
-
-    order = torch.arange(len(batch)).roll(-1).to(batch.text.device)
-    units = batch.unit_lengths[order]
-    scaled = (batch.frame_units * units[:, None] // batch.unit_lengths[:, None].clamp(min=1)).clamp(min=-1)
-    return dataclasses.replace(
-        batch,
-        text=batch.text[order],
-        text_lengths=batch.text_lengths[order],
-        units=batch.units[order],
-        unit_optional=batch.unit_optional[order],
-        unit_lengths=units,
-        frame_units=scaled,
-    )
-
-
-def _other_prompts(batch: Batch) -> Batch:
-    """With the prompt of an utterance of another speaker, as far as there is one."""
-    import torch
-
-    speakers = batch.speakers.tolist()
-    order = [
-        next((n for n in _after(row, len(speakers)) if speakers[n] != speakers[row]), row)
-        for row in range(len(speakers))
-    ]
-    chosen = torch.tensor(order, device=batch.text.device)
-    return dataclasses.replace(
-        batch,
-        prompt=batch.prompt[chosen],
-        prompt_lengths=batch.prompt_lengths[chosen],
-        prompt_text=batch.prompt_text[chosen],
-        prompt_text_lengths=batch.prompt_text_lengths[chosen],
-    )
-
-
-def _after(row: int, count: int) -> Iterator[int]:
-    return ((row + step) % count for step in range(1, count))
-
-
-def _check_aligned(path: Path, data: Dataset) -> None:
-    """Says how many utterances are left out, as nobody knows which of their frames belong to which phone.
-
-    Raises:
-        UsageError: all are.
-    """
-    index = data.index
-    missing = int((index.aligned == 0).sum())
-    if missing == len(index):
-        advice = f"run python -m vall_e.emb.durations --input-dataset {path.parent}, then build, or --alignment none"
-        raise UsageError(f"{path}: no durations, which --alignment monotone needs; {advice}")
-    if missing:
-        print(f"note: {missing:,} of {len(index):,} utterances have no durations and are left out", file=sys.stderr)
-
-
-def _shapes(
-    options: TrainOptions, vocabulary: Any, spec: Any, codebooks: torch.Tensor | None
-) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    """The shapes of both models, as plain values."""
-    from vall_e.models.ar import ARConfig
-    from vall_e.models.nar import NARConfig
-    from vall_e.models.transformer import TransformerConfig
-
-    def trunk(num_layers: int) -> TransformerConfig:
-        return TransformerConfig(options.width, num_layers, options.num_heads, options.inner_width, options.dropout)
-
-    shared: dict[str, Any] = {
-        "num_tokens": len(vocabulary),
-        "num_languages": len(vocabulary.languages),
-        "codebook_size": spec.codebook_size,
-        "alignment": options.alignment,
-        "trunk": trunk(options.num_layers),
-        "text": trunk(options.text_layers),
-        "dual_head": options.dual_head,
-    }
-    if options.further_tasks:
-        shared |= {"num_tasks": len(TASKS), "text_task": TASKS[STT].number if STT in options.further_tasks else -1}
-    latent_size = 0 if codebooks is None else codebooks.shape[2]
-    nar = NARConfig(num_levels=spec.num_levels, latent_size=latent_size, target=options.target, **shared)
-    return (
-        None if options.model == "nar" else dataclasses.asdict(ARConfig(**shared)),
-        None if options.model == "ar" or spec.num_levels < 2 else dataclasses.asdict(nar),
-    )
-
-
-def _optimiser(model: torch.nn.Module, options: TrainOptions) -> Any:
-    """AdamW; only matrices decay."""
-    import torch
-
-    weights = list(model.parameters())
-    groups = [
-        {"params": [weight for weight in weights if weight.ndim > 1], "weight_decay": options.weight_decay},
-        {"params": [weight for weight in weights if weight.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=options.learning_rate, betas=(0.9, 0.98))
-
-
-def _shard(model: torch.nn.Module) -> None:
-    """Deals the weights of each block, and of the rest, out to all processes; gradients are added over them.
-
-    Zhao et al., "PyTorch FSDP" (arXiv:2304.11277).
-    """
-    from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
-
-    from vall_e.models.transformer import Block
-
-    for module in (*(each for each in model.modules() if isinstance(each, Block)), model):
-        fully_shard(module)
-        assert isinstance(module, FSDPModule), "fully_shard makes it one"
-        module.set_gradient_divide_factor(1.0)
-        module.set_force_sum_reduction_for_comms(True)  # gloo knows no other sums
-    register_fsdp_forward_method(model, "loss")
-
-
-def _whole_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """The weights, gathered from all processes where they are dealt out."""
-    from torch.distributed.tensor import DTensor
-
-    state = model.state_dict()
-    return {name: value.full_tensor() if isinstance(value, DTensor) else value for name, value in state.items()}
-
-
-def _device(name: str) -> str:
-    import torch
-
-    if name == "auto":
-        local = os.environ.get("LOCAL_RANK", "0")
-        return f"cuda:{local}" if torch.cuda.is_available() else "cpu"
-    return name
-
-
 def _first_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:200]
-
-
-class _Progress:
-    """A line every ten seconds: steps, frames a second, losses, time left."""
-
-    EVERY_S = 10.0
-
-    def __init__(self, trainer: Trainer) -> None:
-        self.trainer = trainer
-        self.started = self.shown = time.monotonic()
-        self.frames, self.share = trainer.tokens, trainer.share_done()
-
-    def show(self, values: Mapping[str, float]) -> None:
-        now = time.monotonic()
-        if now - self.shown < self.EVERY_S or self.trainer.ranks.rank:
-            return
-        self.shown = now
-        spent = now - self.started
-        speed = (self.trainer.tokens - self.frames) / spent
-        done = self.trainer.share_done() - self.share
-        left_s = round(spent * (1 - self.trainer.share_done()) / done) if done > 0 else 0
-        losses = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
-        left = f"{left_s // 3600}:{left_s // 60 % 60:02d}:{left_s % 60:02d} left"
-        print(
-            f"train: {self.trainer.step:,} steps, {speed:,.0f} frames/s, {losses}, {left}", file=sys.stderr, flush=True
-        )
-
-
-def draw_curves(folder: Path) -> None:
-    """curves.png from metrics.jsonl: losses by step, and those with the wrong text or voice, dashed and dotted."""
-    try:
-        import matplotlib
-
-        matplotlib.use("agg")
-        from matplotlib import pyplot
-    except ModuleNotFoundError:
-        return  # the figures are in metrics.jsonl all the same
-    rows = [row for _, row in storage.read_json_lines(folder / METRICS)]
-    names = [name.removeprefix("validation_") for name in rows[-1] if name.startswith("validation_")]
-    plain = [name for name in names if "_swapped_" not in name]
-    figure, axes = pyplot.subplots(1, len(plain), figsize=(4.5 * len(plain), 3.6), squeeze=False)
-    for axis, name in zip(axes[0], plain, strict=True):
-        lines = (("", "-", name), ("_swapped_text", "--", "another text"), ("_swapped_voice", ":", "another voice"))
-        for suffix, style, label in lines:
-            key = f"validation_{name}{suffix}"
-            points = [(row["step"], row[key]) for row in rows if key in row]
-            if points:
-                axis.plot(*zip(*points, strict=True), style, label=label)
-        axis.set_xlabel("step")
-        axis.set_ylabel("a frame, validation")
-        axis.legend(fontsize=8)
-    figure.tight_layout()
-    storage.write_whole(folder / CURVES, lambda file: figure.savefig(file, format="png", dpi=110), folder)
-    pyplot.close(figure)
-
-
-def _tensorboard(folder: Path, row: Mapping[str, Any]) -> None:
-    """The same figures for TensorBoard, where it is installed."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ModuleNotFoundError:
-        return
-    with SummaryWriter(str(folder / "tensorboard")) as writer:
-        for name, value in row.items():
-            if isinstance(value, int | float):
-                writer.add_scalar(name, value, row["step"])
 
 
 def train(dataset: Path, output: Path, options: TrainOptions) -> None:

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from vall_e.models.sampling import Sampler
 from vall_e.models.transformer import (
-    Cache,
+    Run,
     TextReader,
     Transformer,
     TransformerConfig,
@@ -176,7 +176,7 @@ class AR(nn.Module):
             max_tokens: where a text is cut off.
         """
         source, starts = right_aligned(*self._context(batch, self.code(batch.prompt[:, 0, :0])))
-        run = _Run(self.trunk, starts, use_cache=True)
+        run = Run(self.trunk, starts, use_cache=True)
         found: list[list[int]] = [[] for _ in range(len(batch))]
         active = list(range(len(batch)))
         x = torch.cat([source, self.written.weight[first].expand(len(batch), 1, -1)], dim=1)
@@ -281,7 +281,7 @@ class AR(nn.Module):
         edge = torch.full_like(batch.text[:, :1], self.edge)
         codes = self.code(torch.cat([edge, batch.prompt[:, 0]], dim=1))
         x, starts = right_aligned(*joined([before, codes], [lengths, batch.prompt_lengths + 1]))
-        run = _Run(self.trunk, starts, use_cache=use_cache)
+        run = Run(self.trunk, starts, use_cache=use_cache)
         active = list(range(len(items)))
         while active:
             scores = self.to_code(run(x)).cpu()
@@ -317,7 +317,7 @@ class AR(nn.Module):
         ]
         x = self._places(given, items, list(range(len(items))), before)
         x, starts = right_aligned(*joined([context, x], [lengths, torch.ones_like(lengths)]))
-        run = _Run(self.trunk, starts, use_cache=use_cache)
+        run = Run(self.trunk, starts, use_cache=use_cache)
         active = list(range(len(items)))
         while active:
             out = run(x)
@@ -362,35 +362,6 @@ class _Item:
 
     def spoken(self, *, is_monotone: bool) -> Spoken:
         return Spoken(torch.tensor(self.codes), torch.tensor(self.owners) if is_monotone else None, self.stopped)
-
-
-class _Run:
-    """A causal trunk fed piece by piece → what it gives at the last place of each row, [B,D].
-
-    Rows end together: those that are shorter begin later, at `starts` [B].
-    """
-
-    def __init__(self, trunk: Transformer, starts: Tensor, *, use_cache: bool) -> None:
-        self.trunk, self.cache = trunk, Cache() if use_cache else None
-        self.starts = starts if bool(starts.any()) else None
-        self.seen: list[Tensor] = []
-
-    def __call__(self, x: Tensor) -> Tensor:
-        if self.cache is None:
-            self.seen.append(x)
-            x = torch.cat(self.seen, dim=1)
-        out: Tensor = self.trunk(x, causal=True, cache=self.cache, starts=self.starts)[:, -1]
-        return out
-
-    def keep(self, active: list[int], rows: list[int]) -> list[int]:
-        """Goes on with these rows only → the numbers of `active` that they are."""
-        if len(rows) < len(active):
-            chosen = torch.tensor(rows, dtype=torch.int64)
-            self.starts = None if self.starts is None else self.starts[chosen]
-            self.seen = [x[chosen] for x in self.seen]
-            if self.cache is not None:
-                self.cache.keep(chosen)
-        return [active[row] for row in rows]
 
 
 def elapsed_of(frame_units: Tensor) -> Tensor:

@@ -214,6 +214,35 @@ class Transformer(nn.Module):
         return out
 
 
+class Run:
+    """A causal trunk fed piece by piece → what it gives at the last place of each row, [B,D].
+
+    Rows end together: those that are shorter begin later, at `starts` [B].
+    """
+
+    def __init__(self, trunk: Transformer, starts: Tensor, *, use_cache: bool) -> None:
+        self.trunk, self.cache = trunk, Cache() if use_cache else None
+        self.starts = starts if bool(starts.any()) else None
+        self.seen: list[Tensor] = []
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if self.cache is None:
+            self.seen.append(x)
+            x = torch.cat(self.seen, dim=1)
+        out: Tensor = self.trunk(x, causal=True, cache=self.cache, starts=self.starts)[:, -1]
+        return out
+
+    def keep(self, active: list[int], rows: list[int]) -> list[int]:
+        """Goes on with these rows only → the numbers of `active` that they are."""
+        if len(rows) < len(active):
+            chosen = torch.tensor(rows, dtype=torch.int64)
+            self.starts = None if self.starts is None else self.starts[chosen]
+            self.seen = [x[chosen] for x in self.seen]
+            if self.cache is not None:
+                self.cache.keep(chosen)
+        return [active[row] for row in rows]
+
+
 def joined(parts: Sequence[Tensor], lengths: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Rows of several parts put one behind the other without holes: ([B,N,…], lengths [B]).
 

@@ -1,0 +1,1 @@
+"""The parts of training; `vall_e.train` is the command."""

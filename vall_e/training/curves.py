@@ -1,0 +1,88 @@
+"""What a person sees of a training: a line now and then, figures, and their curves."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from vall_e import storage
+
+METRICS, CURVES = "metrics.jsonl", "curves.png"
+
+
+class Run(Protocol):
+    """A training on its way: `tokens` are the frames of targets so far, `step` the steps."""
+
+    step: int
+    tokens: int
+
+    def share_done(self) -> float: ...
+
+
+class Progress:
+    """A line every ten seconds: steps, frames a second, losses, time left."""
+
+    EVERY_S = 10.0
+
+    def __init__(self, trainer: Run, *, shown: bool) -> None:
+        self.trainer, self.is_shown = trainer, shown
+        self.started = self.shown = time.monotonic()
+        self.frames, self.share = trainer.tokens, trainer.share_done()
+
+    def show(self, values: Mapping[str, float]) -> None:
+        now = time.monotonic()
+        if now - self.shown < self.EVERY_S or not self.is_shown:
+            return
+        self.shown = now
+        spent = now - self.started
+        speed = (self.trainer.tokens - self.frames) / spent
+        done = self.trainer.share_done() - self.share
+        left_s = round(spent * (1 - self.trainer.share_done()) / done) if done > 0 else 0
+        losses = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
+        left = f"{left_s // 3600}:{left_s // 60 % 60:02d}:{left_s % 60:02d} left"
+        print(
+            f"train: {self.trainer.step:,} steps, {speed:,.0f} frames/s, {losses}, {left}", file=sys.stderr, flush=True
+        )
+
+
+def draw_curves(folder: Path) -> None:
+    """curves.png from metrics.jsonl: losses by step, and those with the wrong text or voice, dashed and dotted."""
+    try:
+        import matplotlib
+
+        matplotlib.use("agg")
+        from matplotlib import pyplot
+    except ModuleNotFoundError:
+        return  # the figures are in metrics.jsonl all the same
+    rows = [row for _, row in storage.read_json_lines(folder / METRICS)]
+    names = [name.removeprefix("validation_") for name in rows[-1] if name.startswith("validation_")]
+    plain = [name for name in names if "_swapped_" not in name]
+    figure, axes = pyplot.subplots(1, len(plain), figsize=(4.5 * len(plain), 3.6), squeeze=False)
+    for axis, name in zip(axes[0], plain, strict=True):
+        lines = (("", "-", name), ("_swapped_text", "--", "another text"), ("_swapped_voice", ":", "another voice"))
+        for suffix, style, label in lines:
+            key = f"validation_{name}{suffix}"
+            points = [(row["step"], row[key]) for row in rows if key in row]
+            if points:
+                axis.plot(*zip(*points, strict=True), style, label=label)
+        axis.set_xlabel("step")
+        axis.set_ylabel("a frame, validation")
+        axis.legend(fontsize=8)
+    figure.tight_layout()
+    storage.write_whole(folder / CURVES, lambda file: figure.savefig(file, format="png", dpi=110), folder)
+    pyplot.close(figure)
+
+
+def tensorboard(folder: Path, row: Mapping[str, Any]) -> None:
+    """The same figures for TensorBoard, where it is installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ModuleNotFoundError:
+        return
+    with SummaryWriter(str(folder / "tensorboard")) as writer:
+        for name, value in row.items():
+            if isinstance(value, int | float):
+                writer.add_scalar(name, value, row["step"])
