@@ -21,7 +21,7 @@ from stage_functions import Item, make_worker, work
 
 from vall_e import storage
 from vall_e.executor import Executor, make_executor
-from vall_e.stage import Deaths, Results, StageReport, bunches, run_stage
+from vall_e.stage import Deaths, Results, StageReport, bunches, run_stage, sample
 from vall_e.types import Reject, RejectReason
 
 HERE = Path(__file__).parent
@@ -320,3 +320,16 @@ def test_ctrl_c_while_a_model_loads_drops_nothing(tmp_path: Path) -> None:
 
     assert interrupted() == "run the same command again to resume"
     assert ids(tmp_path) == before
+
+
+@given(names=st.lists(st.text(max_size=4), unique=True, max_size=12), seed=st.randoms())
+def test_a_sample_is_the_same_in_any_order_and_a_larger_one_holds_it(names: list[str], seed: Any) -> None:
+    shuffled = names.copy()
+    seed.shuffle(shuffled)
+    before: set[str] = set()
+    for number in range(1, len(names) + 1):
+        chosen = {names[place] for place in sample(names, number, "a test")}
+        assert len(chosen) == number and before < chosen
+        assert chosen == {shuffled[place] for place in sample(shuffled, number, "a test")}
+        before = chosen
+    assert sample(names, 0, "a test") == list(range(len(names))) == sample(names, len(names) + 5, "a test")

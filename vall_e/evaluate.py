@@ -10,7 +10,6 @@ figures go to RUN/evaluation.json, the speech to RUN/evaluation.
 from __future__ import annotations
 
 import argparse
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from vall_e import audio, config, layout, progress, storage
+from vall_e import audio, config, layout, progress, stage, storage
 from vall_e.emb import voice
 from vall_e.emb.asr.listen import MODEL_NAME, RATE_HZ, Listener
 from vall_e.emb.codecs.base import mono
@@ -82,7 +81,7 @@ def evaluate(
         raise UsageError(
             f"{built}: of the codec {data.index.spec.name}, the model is of {speaker.model.codec.spec.name}"
         )
-    places = _sample(data, options.sample)
+    places = stage.sample([data.index.id(int(row)) for row in data.rows], options.sample, STAGE)
     if not places:
         raise UsageError(f"{built}: no utterance for validation; build with a larger --validation-fraction")
     texts = _texts(dataset or built.parent, {data.index.id(int(data.rows[place])) for place in places})
@@ -105,13 +104,6 @@ def evaluate(
     if output is not None:
         storage.write_json(output / FIGURES, figures | {"rows": rows}, output)
     return figures
-
-
-def _sample(data: Any, number: int) -> list[int]:
-    """Places in the split, by a hash of the ids."""
-    names = {place: data.index.id(int(row)) for place, row in enumerate(data.rows)}
-    order = sorted(names, key=lambda place: hashlib.sha256(f"evaluate {names[place]}".encode()).digest())
-    return sorted(order[: number or len(order)])
 
 
 def _texts(dataset: Path, ids: set[str]) -> dict[str, Utterance]:

@@ -73,14 +73,6 @@ def test_what_has_scores_is_not_listened_to_again(work: Path, capsys: pytest.Cap
     }
 
 
-def test_a_sample_is_the_same_again_and_a_larger_one_holds_it(work: Path) -> None:
-    from vall_e.emb.verify import _sample
-
-    rows = list(storage.read_rows(work / "dataset" / "utterances.jsonl", Utterance))
-    small, large = ([row.id for row in _sample(rows, number)] for number in (2, 4))
-    assert set(small) < set(large) and small == [row.id for row in _sample(rows[::-1], 2)]
-
-
 def test_what_does_not_listen_is_refused(work: Path) -> None:
     with pytest.raises(UsageError, match="sidecar does not listen"):
         cli.main(["verify", str(work), "--backend", "sidecar"])

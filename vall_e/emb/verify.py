@@ -86,7 +86,7 @@ def verify(work: Path, options: VerifyOptions) -> tuple[int, int]:
     make_worker = functools.partial(Worker, dataset, head, options)
     make_worker()  # what is missing is said before hours of work
     rows = sorted(storage.read_rows(dataset / layout.UTTERANCES, Utterance), key=lambda row: row.id)
-    chosen = _sample(rows, options.sample)
+    chosen = [rows[place] for place in stage.sample([row.id for row in rows], options.sample, STAGE)]
     able = [row for row in chosen if options.backend != "pocketsphinx" or row.language == ENGLISH]
     known = scores.Scores(dataset)
     done = {row.id for row in able if known.of(row.id).get("cer") is not None}
@@ -99,14 +99,6 @@ def verify(work: Path, options: VerifyOptions) -> tuple[int, int]:
         for outcome in progress.track(outcomes, STAGE, len(items), total_s, audio_s=lambda each: each.audio_s):
             writer.write(outcome.rows)
     return len(items), len(chosen) - len(able)
-
-
-def _sample(rows: Sequence[Utterance], number: int) -> list[Utterance]:
-    """`number` of the rows, by a hash of their ids, so that more of them are the same and further ones; 0: all."""
-    if not number:
-        return list(rows)
-    order = sorted(rows, key=lambda row: hashlib.sha256(f"verify {row.id}".encode()).digest())
-    return sorted(order[:number], key=lambda row: row.id)
 
 
 def _items(wanted: Sequence[Utterance], rows: Sequence[Utterance]) -> Iterator[Item]:
