@@ -23,6 +23,7 @@ from vall_e import storage, trained
 from vall_e.dataset import Dataset, make_loader
 from vall_e.dataset.build import BuildOptions, build
 from vall_e.emb.durations import DurationsOptions, durations
+from vall_e.evaluate import EvaluateOptions, evaluate
 from vall_e.synthesize import main as speak
 from vall_e.train import CHECKPOINT, Trainer, TrainOptions, main, swap_test, train
 from vall_e.training.curves import METRICS
@@ -119,8 +120,16 @@ def test_further_tasks_are_trained_and_looked_at(
     assert 0 < soundfile.info(tmp_path / "clean.wav").frames <= 24_000
     capsys.readouterr()
     assert speak(["--task", "stt", *shared]) == 0
-    phonemes = capsys.readouterr().out.strip()
-    assert set(phonemes) <= set(trained.load(tmp_path).description.vocabulary.phones)
+    phones = set(trained.load(tmp_path).description.vocabulary.phones)
+    assert set(capsys.readouterr().out.strip()) <= phones
+    shared_options: dict[str, Any] = {"mixtures": mixtures, "sample": 2}
+    figures = evaluate(tmp_path, built, EvaluateOptions(task="ns", **shared_options))
+    assert {"cer", "codec_cer", "source_cer", "spectrum_db", "source_spectrum_db"} <= figures.keys()
+    assert figures["utterances"] == 2 and "likeness" not in figures, "there is no prompt to be like"
+    assert "source_likeness" in evaluate(tmp_path, built, EvaluateOptions(task="tse", **shared_options))
+    figures = evaluate(tmp_path, built, EvaluateOptions(task="stt", **shared_options), tmp_path)
+    assert figures["phoneme_error_rate"] > 0 and "cer" not in figures
+    assert set(json.loads((tmp_path / "evaluation.json").read_text())["rows"][0]["phonemes"]) <= phones
     for wrong, message in (
         (["cat", "--task", "ns", "--output", "a.wav"], "--task and --source go together"),
         (["cat", "--task", "stt", *shared], "it takes no text"),

@@ -5,12 +5,15 @@
 Each utterance is said with its own prompt. What comes out, for the model and for the codec's own version of the
 recording: character errors of a recogniser, likeness to the prompt's voice, and length against the recording's. The
 figures go to RUN/evaluation.json, the speech to RUN/evaluation.
+
+With `--task` each utterance is worked on as that task does: what comes out is compared with the target, and so is the
+source, which the model had to make it from. `spectrum_db` is how far two sounds lie apart in their mean spectrum.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +21,11 @@ from typing import Any
 import numpy as np
 
 from vall_e import audio, config, layout, progress, stage, storage
+from vall_e.dataset.tasks import STT, TASKS, TTS
 from vall_e.emb import voice
 from vall_e.emb.asr.listen import MODEL_NAME, RATE_HZ, Listener
 from vall_e.emb.codecs.base import mono
-from vall_e.emb.text.written import character_error_rate
+from vall_e.emb.text.written import character_error_rate, edit_path
 from vall_e.speaking import Request, Spoken, Synthesizer
 from vall_e.types import UsageError, Utterance
 
@@ -39,6 +43,8 @@ class EvaluateOptions:
     temperature: float = config.option(0.8, "of the draws of codes")
     top_p: float = config.option(0.9, "draw among the best codes that together have this probability")
     seed: int = config.option(0, "of the draws")
+    task: str = config.option(TTS, "one that the model was trained with", choices=list(TASKS))
+    mixtures: Path | None = config.option(None, "what `mix` made, for tasks ns, sr and tse")
     weights: Path | None = config.option(None, "of the codec, where they are not its back end's own")
     device: str = config.option("cpu", "where the model runs")
 
@@ -76,7 +82,8 @@ def evaluate(
     frames = round(
         float(speaker.model.description.trained.get("prompt_s", 3.0)) * float(speaker.model.codec.spec.frame_rate_hz)
     )
-    data = Dataset(built, "validation", seed=options.seed, prompt_frames=frames)
+    tasks = () if options.task == TTS else (options.task,)
+    data = Dataset(built, "validation", seed=options.seed, prompt_frames=frames, tasks=tasks, mixtures=options.mixtures)
     if data.index.spec != speaker.model.codec.spec:
         raise UsageError(
             f"{built}: of the codec {data.index.spec.name}, the model is of {speaker.model.codec.spec.name}"
@@ -84,26 +91,60 @@ def evaluate(
     places = stage.sample([data.index.id(int(row)) for row in data.rows], options.sample, STAGE)
     if not places:
         raise UsageError(f"{built}: no utterance for validation; build with a larger --validation-fraction")
-    texts = _texts(dataset or built.parent, {data.index.id(int(data.rows[place])) for place in places})
-    listener = Listener(options.backend, model_name=options.model_name, device=options.device)
     examples = [data.example(place, 0) for place in places]
+    examples = [each for each in examples if each.task == TASKS[options.task].number]
+    if not examples:
+        raise UsageError(f"{options.mixtures}: no mixture of an utterance for validation")
+    texts = _texts(dataset or built.parent, {example.id for example in examples})
+    work = _written if options.task == STT else _spoken
+    rows = list(progress.track(work(speaker, data, examples, texts, options, output), STAGE, len(examples)))
+    figures = _summary(rows) | {"model": str(model), "task": options.task, "utterances": len(rows)}
+    if output is not None:
+        storage.write_json(output / FIGURES, figures | {"rows": rows}, output)
+    return figures
+
+
+def _written(
+    speaker: Synthesizer,
+    data: Any,
+    examples: Sequence[Any],
+    texts: dict[str, Utterance],
+    options: EvaluateOptions,
+    output: Path | None,
+) -> Iterator[dict[str, Any]]:
+    """How many phonemes of each utterance are wrong, and what was written."""
+    found = speaker.phonemes_of([example.source for example in examples])
+    for example, phonemes in zip(examples, found, strict=True):
+        own = texts[example.id].phonemes
+        error_rate = edit_path(own, phonemes)[0] / len(own)
+        yield {"id": example.id, "phoneme_error_rate": round(error_rate, 4), "phonemes": phonemes}
+
+
+def _spoken(
+    speaker: Synthesizer,
+    data: Any,
+    examples: Sequence[Any],
+    texts: dict[str, Utterance],
+    options: EvaluateOptions,
+    output: Path | None,
+) -> Iterator[dict[str, Any]]:
+    """How each utterance is said."""
+    listener = Listener(options.backend, model_name=options.model_name, device=options.device)
     vocabulary = speaker.model.description.vocabulary
+    is_same = vocabulary == data.index.vocabulary
     requests = [
         Request(
             tokens=_tokens_of(speaker, data, example, texts[example.id]),
             language=vocabulary.language_id(texts[example.id].language, example.id),
             prompt=example.prompt,
+            prompt_tokens=example.prompt_text if is_same else None,
+            source=example.source if options.task != TTS else None,
+            task=options.task,
         )
         for example in examples
     ]
-    rows = []
-    spoken = zip(examples, speaker.speak_requests(requests), strict=True)
-    for example, said in progress.track(spoken, STAGE, len(places)):
-        rows.append(_one(speaker, listener, example, said, texts[example.id], output))
-    figures = _summary(rows) | {"model": str(model), "utterances": len(rows), "recogniser": options.backend}
-    if output is not None:
-        storage.write_json(output / FIGURES, figures | {"rows": rows}, output)
-    return figures
+    for example, said in zip(examples, speaker.speak_requests(requests), strict=True):
+        yield _one(speaker, listener, example, said, texts[example.id], output)
 
 
 def _texts(dataset: Path, ids: set[str]) -> dict[str, Utterance]:
@@ -115,25 +156,43 @@ def _one(
     speaker: Synthesizer, listener: Listener, example: Any, spoken: Spoken, row: Utterance, output: Path | None
 ) -> dict[str, Any]:
     """The figures of one utterance."""
-    rate_hz = speaker.model.codec.spec.sample_rate_hz
     codec = speaker.model.codec
-    sounds = [spoken.audio, *codec.decode([example.target])]
-    if example.prompt.shape[1]:
-        sounds += codec.decode([example.prompt])
-    heard = [audio.resample(mono(sound), rate_hz, RATE_HZ) for sound in sounds]
-    own = row.spoken or row.text
-    errors = [character_error_rate(own, text) for text in listener.texts(heard[:2], [row.language] * 2)]
+    codes = {"codec": example.target, "source": example.source, "prompt": example.prompt}
+    names = [name for name, each in codes.items() if each.shape[1]]
+    sounds = dict(zip(names, codec.decode([codes[name] for name in names]), strict=True)) | {"": spoken.audio}
+    rate_hz = codec.spec.sample_rate_hz
+    heard = {name: audio.resample(mono(sound), rate_hz, RATE_HZ) for name, sound in sounds.items()}
+    own, spoken_parts = row.spoken or row.text, [name for name in ("", "codec", "source") if name in heard]
     found: dict[str, Any] = {"id": row.id, "stopped": spoken.stopped}
-    found |= {"cer": round(errors[0], 4), "codec_cer": round(errors[1], 4)}
+    read = listener.texts([heard[name] for name in spoken_parts], [row.language] * len(spoken_parts))
+    for name, text in zip(spoken_parts, read, strict=True):
+        found[_named(name, "cer")] = round(character_error_rate(own, text), 4)
     found["length"] = round(spoken.codes.shape[1] / example.target.shape[1], 4)
-    if len(heard) == 3:
-        said, original, prompt = (voice.of_sound(sound) for sound in heard)
-        found["likeness"], found["codec_likeness"] = (round(float(each @ prompt), 4) for each in (said, original))
+    if "prompt" in heard:
+        for name in spoken_parts:
+            likeness = float(voice.of_sound(heard[name]) @ voice.of_sound(heard["prompt"]))
+            found[_named(name, "likeness")] = round(likeness, 4)
+    if "source" in heard:
+        wanted = _spectrum_db(heard["codec"])
+        for name in ("", "source"):
+            found[_named(name, "spectrum_db")] = round(float(np.abs(_spectrum_db(heard[name]) - wanted).mean()), 2)
     if output is not None:
         path = output / SPEECH / f"{row.id.replace('/', '_')}.wav"
         path.parent.mkdir(parents=True, exist_ok=True)
         spoken.write(path)
     return found
+
+
+def _named(of: str, figure: str) -> str:
+    return f"{of}_{figure}" if of else figure
+
+
+def _spectrum_db(samples: np.ndarray) -> np.ndarray:
+    """Mean power of each mel band over time, in dB about their mean; bands 60 dB below the loudest one are at that."""
+    power = voice.mels(samples).mean(axis=0, dtype=np.float64)
+    level = 10 * np.log10(np.maximum(power, power.max() * 1e-6) + 1e-12)
+    shape: np.ndarray = level - level.mean()
+    return shape
 
 
 def _tokens_of(speaker: Synthesizer, data: Any, example: Any, row: Utterance) -> np.ndarray:
@@ -143,14 +202,13 @@ def _tokens_of(speaker: Synthesizer, data: Any, example: Any, row: Utterance) ->
 
 
 def _summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Means, and the share of what stopped by itself."""
-    found: dict[str, Any] = {"stopped": round(float(np.mean([row["stopped"] for row in rows])), 4)}
-    for name in ("cer", "codec_cer", "likeness", "codec_likeness", "length"):
-        values = [row[name] for row in rows if name in row]
-        if values:
-            found[name] = round(float(np.mean(values)), 4)
-    lengths = np.array([row["length"] for row in rows])
-    found["length_within_quarter"] = round(float(np.mean(np.abs(lengths - 1) <= 0.25)), 4)
+    """Means of all figures; of `stopped` it is the share that did."""
+    found: dict[str, Any] = {}
+    for name in dict.fromkeys(name for row in rows for name in row if name not in ("id", "phonemes")):
+        found[name] = round(float(np.mean([row[name] for row in rows if name in row])), 4)
+    lengths = np.array([row["length"] for row in rows if "length" in row])
+    if len(lengths):
+        found["length_within_quarter"] = round(float(np.mean(np.abs(lengths - 1) <= 0.25)), 4)
     return found
 
 

@@ -126,8 +126,11 @@ class Synthesizer:
         if options.voiced_power and not model.ar.is_monotone:
             raise UsageError(f"{model.folder}: without alignment nobody knows the phone of a frame; no --voiced-power")
         self.model, self.options = model, options
-        self.ar = copy.deepcopy(model.ar).double()
-        self.nar = None if model.nar is None else copy.deepcopy(model.nar).double()
+        self.ar, self.nar = copy.deepcopy(model.ar), copy.deepcopy(model.nar)
+        if not model.device.startswith("mps"):  # Apple's cards have no float64
+            for each in (self.ar, self.nar):
+                if each is not None:
+                    each.double()
         self.decoder: Any = model.codec
         if options.vocos:
             from vall_e.emb.codecs.registry import CodecOptions, load_codec

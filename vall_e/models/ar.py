@@ -5,8 +5,9 @@ phoneme is spoken when. With `alignment: monotone` (as VALL-E R, arXiv:2406.0785
 it belongs to, and a second output says whether the next frame stays with it, goes on, or goes on past a pause: text
 can't be skipped, repeated or left unfinished, and far less speech teaches a model to speak.
 
-Tasks beside speaking put the sound that they work on, the source, before the prompt; one of them says tokens of the
-text instead of codes.
+Tasks beside speaking put the sound that they work on, the source, before the prompt; where frames are given their
+phoneme they are also given the source's own frame, as the target is as long. One task says tokens of the text instead
+of codes.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from vall_e.models.transformer import (
     TextReader,
     Transformer,
     TransformerConfig,
+    beside,
     head,
     joined,
     last_of,
@@ -124,6 +126,8 @@ class AR(nn.Module):
             self.language = nn.Embedding(config.num_languages, width)
         if config.num_tasks:
             self.of_source = nn.Embedding(config.num_tasks, width)
+        if config.num_tasks and self.is_monotone:
+            self.source_frame = nn.Embedding(config.codebook_size, width)
         if config.text_task >= 0:
             self.written = nn.Embedding(config.num_tokens, width)
             self.to_token = nn.Linear(width, config.num_tokens)
@@ -225,6 +229,8 @@ class AR(nn.Module):
             before[:, 0] = torch.where(has_prompt, last, before[:, 0])
         given = self.from_text(units_read(read, batch.units, batch.frame_units))
         x = self.code(before) + given + self.elapsed(elapsed_of(batch.frame_units))
+        if self.config.num_tasks:
+            x = x + beside(self.source_frame(batch.source[:, 0]), batch.source_lengths, x.shape[1])
         context, lengths = self._context(batch, self._prompt(batch.prompt[:, 0]))
         x, lengths = joined([context, x], [lengths, batch.target_lengths])
         out = last_of(self.trunk(x, causal=True), lengths, batch.target_lengths)
@@ -308,6 +314,10 @@ class AR(nn.Module):
             read, batch.units, torch.arange(batch.units.shape[1], device=read.device).expand_as(batch.units)
         )
         given = self.from_text(units)
+        sources = None
+        if self.config.num_tasks:
+            most = max(item.max_frames for item in items)
+            sources = beside(self.source_frame(batch.source[:, 0]), batch.source_lengths, most)
         optional = batch.unit_optional.tolist()
         num_units = batch.unit_lengths.tolist()
         context, lengths = self._context(batch, self._prompt(batch.prompt[:, 0]))
@@ -315,7 +325,7 @@ class AR(nn.Module):
             int(row[length - 1]) if length else self.edge
             for row, length in zip(batch.prompt[:, 0], batch.prompt_lengths, strict=True)
         ]
-        x = self._places(given, items, list(range(len(items))), before)
+        x = self._places(given, sources, items, list(range(len(items))), before)
         x, starts = right_aligned(*joined([context, x], [lengths, torch.ones_like(lengths)]))
         run = Run(self.trunk, starts, use_cache=use_cache)
         active = list(range(len(items)))
@@ -339,15 +349,20 @@ class AR(nn.Module):
                 if not item.stopped and len(item.codes) < item.max_frames:
                     rows.append(row)
             active = run.keep(active, rows)
-            x = self._places(given, items, active, [items[number].codes[-1] for number in active])
+            x = self._places(given, sources, items, active, [items[number].codes[-1] for number in active])
 
-    def _places(self, given: Tensor, items: list[_Item], active: list[int], before: list[int]) -> Tensor:
+    def _places(
+        self, given: Tensor, sources: Tensor | None, items: list[_Item], active: list[int], before: list[int]
+    ) -> Tensor:
         """[B,1,D]: what the trunk gets for the next frame of the active items, behind the codes `before`."""
         code = torch.tensor(before, dtype=torch.int64, device=given.device)
         lasted = [min(items[number].elapsed, MOST_ELAPSED) for number in active]
         elapsed = self.elapsed(torch.tensor(lasted, dtype=torch.int64, device=given.device))
         read = given[active, [items[number].unit for number in active]]
-        return (self.code(code) + read + elapsed)[:, None]
+        x = self.code(code) + read + elapsed
+        if sources is not None:
+            x = x + sources[active, [len(items[number].codes) for number in active]]
+        return x[:, None]
 
 
 class _Item:

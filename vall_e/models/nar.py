@@ -21,6 +21,7 @@ from vall_e.models.transformer import (
     TextReader,
     Transformer,
     TransformerConfig,
+    beside,
     head,
     joined,
     last_of,
@@ -121,6 +122,8 @@ class NAR(nn.Module):
         """
         prompt, lengths = prompt + self.of_prompt, batch.prompt_lengths
         if self.config.num_tasks:
+            if self.is_monotone:
+                frames = frames + beside(source, batch.source_lengths, frames.shape[1])
             source = source + self.of_source(batch.tasks)[:, None]
             prompt, lengths = joined([source, prompt], [batch.source_lengths, lengths])
         if self.is_monotone:

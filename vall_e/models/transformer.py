@@ -270,6 +270,12 @@ def right_aligned(x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     return out, starts
 
 
+def beside(x: Tensor, lengths: Tensor, num_frames: int) -> Tensor:
+    """[B,T,D]: of [B,N,D] with lengths [B] what stands at the place of each of T frames; zeros behind its end."""
+    kept = x[:, :num_frames] * (torch.arange(x.shape[1], device=x.device) < lengths[:, None])[:, :num_frames, None]
+    return F.pad(kept, (0, 0, 0, num_frames - kept.shape[1]))
+
+
 def last_of(x: Tensor, ends: Tensor, lengths: Tensor) -> Tensor:
     """The last `lengths` [B] places before `ends` [B] of each row of [B,N,…], padded on the right with zeros."""
     most = int(lengths.max())
