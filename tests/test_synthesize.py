@@ -99,7 +99,7 @@ def test_how_many_are_spoken_at_once_changes_nothing(run: Path, voice: Path, bat
 
 
 def test_lines_that_are_there_are_not_said_again(run: Path, voice: Path, tmp_path: Path) -> None:
-    """One was lost, one changed, one is new: those are said; a line of another prompt or seed is another one."""
+    """One was lost, one changed, one is new: only those are spoken; with another seed all are."""
     texts, out = [TEXT, "big cat", "moon"], tmp_path / "out"
 
     def say(lines: list[str], **options: Any) -> list[float]:

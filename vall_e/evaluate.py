@@ -7,7 +7,7 @@ recording: character errors of a recogniser, likeness to the prompt's voice, and
 figures go to RUN/evaluation.json, the speech to RUN/evaluation.
 
 With `--task` each utterance is worked on as that task does: what comes out is compared with the target, and so is the
-source, which the model had to make it from. `spectrum_db` is how far two sounds lie apart in their mean spectrum.
+source that the model made it from. `spectrum_db` is how far two sounds lie apart in their mean spectrum.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def _spoken(
     options: EvaluateOptions,
     output: Path | None,
 ) -> Iterator[dict[str, Any]]:
-    """How each utterance is said."""
+    """The figures of each utterance, as it is spoken."""
     listener = Listener(options.backend, model_name=options.model_name, device=options.device)
     vocabulary = speaker.model.description.vocabulary
     is_same = vocabulary == data.index.vocabulary
@@ -161,21 +161,21 @@ def _one(
     names = [name for name, each in codes.items() if each.shape[1]]
     sounds = dict(zip(names, codec.decode([codes[name] for name in names]), strict=True)) | {"": spoken.audio}
     rate_hz = codec.spec.sample_rate_hz
-    heard = {name: audio.resample(mono(sound), rate_hz, RATE_HZ) for name, sound in sounds.items()}
-    own, spoken_parts = row.spoken or row.text, [name for name in ("", "codec", "source") if name in heard]
+    at_16k = {name: audio.resample(mono(sound), rate_hz, RATE_HZ) for name, sound in sounds.items()}
+    own, spoken_parts = row.spoken or row.text, [name for name in ("", "codec", "source") if name in at_16k]
     found: dict[str, Any] = {"id": row.id, "stopped": spoken.stopped}
-    read = listener.texts([heard[name] for name in spoken_parts], [row.language] * len(spoken_parts))
+    read = listener.texts([at_16k[name] for name in spoken_parts], [row.language] * len(spoken_parts))
     for name, text in zip(spoken_parts, read, strict=True):
         found[_named(name, "cer")] = round(character_error_rate(own, text), 4)
     found["length"] = round(spoken.codes.shape[1] / example.target.shape[1], 4)
-    if "prompt" in heard:
+    if "prompt" in at_16k:
         for name in spoken_parts:
-            likeness = float(voice.of_sound(heard[name]) @ voice.of_sound(heard["prompt"]))
+            likeness = float(voice.of_sound(at_16k[name]) @ voice.of_sound(at_16k["prompt"]))
             found[_named(name, "likeness")] = round(likeness, 4)
-    if "source" in heard:
-        wanted = _spectrum_db(heard["codec"])
+    if "source" in at_16k:
+        wanted = _spectrum_db(at_16k["codec"])
         for name in ("", "source"):
-            found[_named(name, "spectrum_db")] = round(float(np.abs(_spectrum_db(heard[name]) - wanted).mean()), 2)
+            found[_named(name, "spectrum_db")] = round(float(np.abs(_spectrum_db(at_16k[name]) - wanted).mean()), 2)
     if output is not None:
         path = output / SPEECH / f"{row.id.replace('/', '_')}.wav"
         path.parent.mkdir(parents=True, exist_ok=True)

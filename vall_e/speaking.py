@@ -47,7 +47,7 @@ class SynthesizeOptions:
     backend: str = config.option("pocketsphinx", "best-of: the recogniser that listens")
     model_name: str = config.option("large-v3", "best-of, whisperx: a Whisper model's name or folder")
     seed: int = config.option(0, "of the draws")
-    batch_size: int = config.option(8, "texts that are spoken at once; changes nothing of what is said")
+    batch_size: int = config.option(8, "texts spoken at a time; does not change the result")
     vocos: bool = config.option(False, "decode EnCodec's codes by Vocos")
     weights: Path | None = config.option(None, "of the codec, where they are not its back end's own")
     device: str = config.option("cpu", "where the model runs")

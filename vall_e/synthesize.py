@@ -49,7 +49,7 @@ def speak_lines(
     prompt: np.ndarray | None = None,
     prompt_text: str | None = None,
 ) -> list[Path]:
-    """Says each text into a file of `folder`, 0001.wav on; those that are there already, said alike, stay.
+    """Speaks each text into a file of `folder`, 0001.wav on; files already spoken with the same options are kept.
 
     Args:
         speaker: the model.

@@ -335,7 +335,7 @@ class Trainer:
         description.write(self.output)
 
     def _resume(self) -> dict[str, Any] | None:
-        """Goes on from the checkpoint that is there; its optimisers are in what is returned.
+        """Loads the checkpoint that is there; what is returned has the state of its optimisers.
 
         Raises:
             UsageError: it was made with other options or another dataset. ContractError: it is damaged.

@@ -799,7 +799,7 @@ def test_features_of_codes_find_the_speaker(tmp_path: Path, backend: str) -> Non
 def test_the_back_end_is_the_codec_where_it_has_vectors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, corpus: Corpus
 ) -> None:
-    """Lists that are there keep theirs; of a codec that can't be used it is said."""
+    """Existing lists keep theirs; a codec that can't be used is reported."""
     spoken_dataset.make(tmp_path, count=12)
     auto = SimilarOptions(executor="serial")
 

@@ -45,7 +45,7 @@ def _speak(example: Example, _: Sequence[np.ndarray]) -> Example:
 
 
 def _suppress_noise(example: Example, arrays: Sequence[np.ndarray]) -> Example:
-    """The utterance out of noise; the noisy sound tells the voice."""
+    """The utterance out of noise; its voice is in the noisy source."""
     return dataclasses.replace(_without_prompt(example), source=arrays[0])
 
 

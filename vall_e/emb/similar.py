@@ -123,7 +123,7 @@ def _codec(input_dataset: Path) -> CodecSpec:
 
 
 def _resolved(dataset: Path, options: SimilarOptions) -> tuple[SimilarOptions, list[str]]:
-    """The options with a back end in place of `auto`, if there are lists theirs, and what is to be said of it."""
+    """The options with `auto` resolved, to that of existing lists if there are any, and notes for the report."""
     if options.similarity_backend != config.AUTO:
         return options, []
     written = storage.read_json(dataset / layout.SIMILAR_JSON) or {}

@@ -53,7 +53,7 @@ class ARConfig:
         alignment: none or monotone.
         trunk: of the codes.
         text: of the phonemes, where the alignment is monotone.
-        dual_head: whether a code is told in two halves.
+        dual_head: whether a code is predicted in two halves.
         num_tasks: as `Batch.tasks` counts them; 0: speaking alone, which has no source.
         text_task: the task whose target is the text; below 0: none.
     """
@@ -155,7 +155,7 @@ class AR(nn.Module):
         return joined([self._source(batch), prompt], [batch.source_lengths, batch.prompt_lengths])
 
     def _source(self, batch: Batch) -> Tensor:
-        """[B,S,D], which tells the task as well."""
+        """[B,S,D], with the task added."""
         source: Tensor = self.code(batch.source[:, 0]) + self.of_source(batch.tasks)[:, None]
         return source
 

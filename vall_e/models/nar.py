@@ -45,7 +45,7 @@ class NARConfig:
         target: codes or latent.
         trunk: of the frames.
         text: of the phonemes, where the alignment is monotone.
-        dual_head: whether a code is told in two halves, where the target is codes.
+        dual_head: whether a code is predicted in two halves, where the target is codes.
         num_tasks, text_task: as of ARConfig; of a text there is nothing to fill in.
     """
 

@@ -233,7 +233,7 @@ class Run:
         return out
 
     def keep(self, active: list[int], rows: list[int]) -> list[int]:
-        """Goes on with these rows only → the numbers of `active` that they are."""
+        """Keeps these rows only → the numbers of `active` that they are."""
         if len(rows) < len(active):
             chosen = torch.tensor(rows, dtype=torch.int64)
             self.starts = None if self.starts is None else self.starts[chosen]

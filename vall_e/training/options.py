@@ -35,9 +35,11 @@ class TrainOptions:
     num_heads: int = config.option(4, "of each layer's attention")
     inner_width: int = config.option(768, "of the linear layers behind each attention")
     text_layers: int = config.option(2, "that read the phonemes, where the alignment is monotone")
-    dual_head: bool = config.option(False, "tell each code in two halves, for which small outputs do")
+    dual_head: bool = config.option(
+        False, "predict each code in two halves, high bits then low bits: a smaller output layer"
+    )
     dropout: float = config.option(0.1, "share of values that training leaves out")
-    max_frames: int = config.option(6000, "budget of a batch: items × the longest: its text, prompt and target")
+    max_frames: int = config.option(6000, "budget of a batch: items × length of the longest (text + prompt + target)")
     accumulate: int = config.option(1, "batches in a step")
     learning_rate: float = config.option(1e-3, "at its highest")
     warmup_steps: int = config.option(100, "until it is there; then it falls to zero as a cosine")
