@@ -220,6 +220,16 @@ def test_two_processes_train_as_one(built: Path, tmp_path: Path, shard: bool) ->
             assert one[name] == pytest.approx(two[name], abs=1e-5), (step, name)
 
 
+def test_two_processes_end_together_when_the_time_is_over(built: Path, tmp_path: Path) -> None:
+    """Their clocks differ; the first one's counts."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "vall_e.train", "--dataset", str(built), "--output", str(tmp_path), *flags(minutes=0.02)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert rows(tmp_path)[-1]["learning_rate"] == pytest.approx(0, abs=1e-9), "it fell to zero"
+
+
 def test_a_resumed_run_keeps_its_options(built: Path, tmp_path: Path) -> None:
     train(built, tmp_path, TrainOptions(**(SMALL | {"steps": 4})))
     with pytest.raises(UsageError, match="trained with width 32, now 16; choose another --output"):

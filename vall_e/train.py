@@ -28,7 +28,7 @@ from vall_e.speaking import Request, SynthesizeOptions, Synthesizer
 from vall_e.training.begin import check_aligned, make_optimiser, shapes_of, take_weights
 from vall_e.training.curves import METRICS, Progress, draw_curves, tensorboard
 from vall_e.training.options import TrainOptions
-from vall_e.training.ranks import Ranks, device_of, shard, whole_state
+from vall_e.training.ranks import Ranks, device_of, of_first, shard, whole_state
 from vall_e.training.swap import other_prompts, other_texts, swap_test
 from vall_e.types import ContractError, UsageError
 
@@ -135,7 +135,7 @@ class Trainer:
             group = [next(batches) for _ in range(self.options.accumulate)]
             values = self._train_step(group)
             self.step += 1
-            self.seconds = before + time.monotonic() - started
+            self.seconds = of_first(self.ranks, before + time.monotonic() - started, self.device)
             progress.show(values)
             is_last = self.share_done() >= 1
             if self.step % self.options.eval_every == 0 or is_last:

@@ -51,6 +51,18 @@ class Ranks:
             value.copy_(found)
 
 
+def of_first(ranks: Ranks, value: float, device: str) -> float:
+    """What the first process has in place of `value`: clocks differ, and all of them must stop at the same step."""
+    import torch
+    import torch.distributed as dist
+
+    if ranks.count == 1:
+        return value
+    shared = torch.tensor([value], dtype=torch.float64, device=device)
+    dist.broadcast(shared, src=0)
+    return float(shared)
+
+
 def device_of(name: str) -> str:
     """`auto`: this process's card, where there is one, else the CPU."""
     import torch
