@@ -14,7 +14,7 @@ import torch
 
 from vall_e.dataset import Dataset, make_loader
 from vall_e.dataset.build import BuildOptions, build
-from vall_e.dataset.tasks import TASKS, shares_of
+from vall_e.dataset.tasks import TASKS, shares_of, tasks_of
 from vall_e.emb.durations import DurationsOptions, durations
 from vall_e.types import ContractError, UsageError
 
@@ -61,6 +61,7 @@ def test_what_each_task_is_made_of(made: spoken_dataset.Made) -> None:
 def test_shares() -> None:
     assert shares_of(("ns=1", "tts=3")) == {"tts": 0.75, "ns": 0.25}
     assert shares_of(("stt",)) == {"stt": 1.0} and shares_of(()) == {}
+    assert shares_of(tasks_of({"tts": 3, "ns": 1})) == {"tts": 0.75, "ns": 0.25}
     for wrong in (("nothing=1",), ("ns=-1",), ("ns=x",), ("ns=1", "ns=2"), ("ns=inf",), ("ns=nan",)):
         with pytest.raises(UsageError, match=r"is not like 'ns=0\.2'"):
             shares_of(wrong)

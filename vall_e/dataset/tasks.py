@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -77,6 +77,11 @@ TASKS = {
     "tse": Task(3, _extract_speaker, (VOICE,)),
     STT: Task(4, _write_down),
 }
+
+
+def tasks_of(value: Any) -> Any:
+    """`{tts: 0.7, ns: 0.3}` of a config file as `("tts=0.7", "ns=0.3")`."""
+    return tuple(f"{name}={share}" for name, share in value.items()) if isinstance(value, dict) else value
 
 
 def shares_of(tasks: Sequence[str]) -> dict[str, float]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vall_e import config
-from vall_e.dataset.tasks import TASKS, TTS, shares_of
+from vall_e.dataset.tasks import TASKS, TTS, shares_of, tasks_of
 from vall_e.scores import limits_of
 
 # options that a resumed run may change
@@ -60,7 +60,9 @@ class TrainOptions:
         (), "only utterances with scores in these limits, like snr_db>=20,text_fit>=0.2", parse=limits_of
     )
     tasks: tuple[str, ...] = config.option(
-        (), f"what to learn, with shares, like tts=0.7,ns=0.3, of {', '.join(TASKS)} (default: text to speech)"
+        (),
+        f"what to learn, with shares, like tts=0.7,ns=0.3, of {', '.join(TASKS)} (default: text to speech)",
+        parse=tasks_of,
     )
     mixtures: Path | None = config.option(None, "what `mix` made, for tasks ns, sr and tse")
     workers: int = config.option(1, "processes that read batches")
