@@ -4,7 +4,8 @@
 
 - the share of a training step that is spent waiting for the loader (wanted: below 3 %);
 - a step of the AR model, forward and backward, against the bare matrix products of its linear layers;
-- speaking 10 s without the cache against speaking with it (wanted: 5 or more).
+- speaking 10 s without the cache against speaking with it (wanted: 5 or more);
+- what float64 costs there, and what several texts at once save.
 """
 
 from __future__ import annotations
@@ -73,17 +74,18 @@ def step(model: AR, batch: Batch) -> None:
     (loss.total / loss.count).backward()
 
 
-def speaking(model: AR, data: Dataset, *, use_cache: bool) -> Callable[[], None]:
+def speaking(model: AR, data: Dataset, *, use_cache: bool, count: int = 1) -> Callable[[], None]:
     example = max((data[place] for place in range(min(200, len(data)))), key=lambda each: len(each.text))
     # one long text: the longest, again and again
     text = np.concatenate([example.text[:1], *([example.text[1:-1]] * 6), example.text[-1:]])
     prompt, language, vocabulary = example.prompt, example.language, data.index.vocabulary
-    batch = for_synthesis([text], [prompt], [language], vocabulary, codebook_size=data.index.spec.codebook_size)
+    size = data.index.spec.codebook_size
+    batch = for_synthesis([text] * count, [prompt] * count, [language] * count, vocabulary, codebook_size=size)
 
     def run() -> None:
-        sampler = Sampler(Sampling(seed=1))
-        (found,) = model.speak(batch, [sampler], max_frames=[SPOKEN_FRAMES], use_cache=use_cache)
-        assert len(found.codes) == SPOKEN_FRAMES, "the text is too short for 10 s"
+        samplers = [Sampler(Sampling(seed=1 + number)) for number in range(count)]
+        for found in model.speak(batch, samplers, max_frames=[SPOKEN_FRAMES] * count, use_cache=use_cache):
+            assert len(found.codes) == SPOKEN_FRAMES, "the text is too short for 10 s"
 
     return run
 
@@ -110,6 +112,11 @@ def main() -> None:
         cached = seconds(speaking(trainer.ar, trainer.data, use_cache=True))
         plain = seconds(speaking(trainer.ar, trainer.data, use_cache=False))
         print(f"speaking 10 s: {plain / cached:.1f} x faster with the cache ({cached / 10:.2f} x real time)")
+        precise = trainer.ar.double()
+        one = seconds(speaking(precise, trainer.data, use_cache=True))
+        many = seconds(speaking(precise, trainer.data, use_cache=True, count=8)) / 8
+        print(f"in float64, as the command speaks: {one / cached:.2f} x the time")
+        print(f"eight texts at once: {many / one:.2f} x the time of one for each")
 
 
 if __name__ == "__main__":

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from vall_e import storage
 
 METRICS, CURVES = "metrics.jsonl", "curves.png"
+VALIDATION = "validation_"  # how the names of its losses begin
+STYLES = {"": ("-", ""), "_swapped_text": ("--", "another text"), "_swapped_voice": (":", "another voice")}
 
 
 class Run(Protocol):
@@ -49,7 +51,7 @@ class Progress:
 
 
 def draw_curves(folder: Path) -> None:
-    """curves.png from metrics.jsonl: losses by step, and those with the wrong text or voice, dashed and dotted."""
+    """curves.png from metrics.jsonl: validation losses by step, with the wrong text or voice, and of further tasks."""
     try:
         import matplotlib
 
@@ -58,22 +60,26 @@ def draw_curves(folder: Path) -> None:
     except ModuleNotFoundError:
         return  # the figures are in metrics.jsonl all the same
     rows = [row for _, row in storage.read_json_lines(folder / METRICS)]
-    names = [name.removeprefix("validation_") for name in rows[-1] if name.startswith("validation_")]
-    plain = [name for name in names if "_swapped_" not in name]
-    figure, axes = pyplot.subplots(1, len(plain), figsize=(4.5 * len(plain), 3.6), squeeze=False)
-    for axis, name in zip(axes[0], plain, strict=True):
-        lines = (("", "-", name), ("_swapped_text", "--", "another text"), ("_swapped_voice", ":", "another voice"))
-        for suffix, style, label in lines:
-            key = f"validation_{name}{suffix}"
-            points = [(row["step"], row[key]) for row in rows if key in row]
-            if points:
-                axis.plot(*zip(*points, strict=True), style, label=label)
+    panels = _panels([name.removeprefix(VALIDATION) for name in rows[-1] if name.startswith(VALIDATION)])
+    figure, axes = pyplot.subplots(1, len(panels), figsize=(4.5 * len(panels), 3.6), squeeze=False)
+    for axis, (title, names) in zip(axes[0], panels.items(), strict=True):
+        for name in names:
+            points = [(row["step"], row[VALIDATION + name]) for row in rows if VALIDATION + name in row]
+            suffix = name.removeprefix(title)
+            style, label = STYLES.get(suffix, ("-", suffix.strip("_")))
+            axis.plot(*zip(*points, strict=True), style, marker=".", label=label or title)
         axis.set_xlabel("step")
-        axis.set_ylabel("a frame, validation")
+        axis.set_ylabel("a token, validation" if "tokens" in title else "a frame, validation")
         axis.legend(fontsize=8)
     figure.tight_layout()
     storage.write_whole(folder / CURVES, lambda file: figure.savefig(file, format="png", dpi=110), folder)
     pyplot.close(figure)
+
+
+def _panels(names: Sequence[str]) -> dict[str, list[str]]:
+    """The figures that are drawn together: those whose names begin with that of another one, which comes first."""
+    firsts = [name for name in names if not any(name.startswith(f"{other}_") for other in names)]
+    return {first: [name for name in names if name == first or name.startswith(f"{first}_")] for first in firsts}
 
 
 def tensorboard(folder: Path, row: Mapping[str, Any]) -> None:
