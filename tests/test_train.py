@@ -126,7 +126,9 @@ def test_further_tasks_are_trained_and_looked_at(
     figures = evaluate(tmp_path, built, EvaluateOptions(task="ns", **shared_options))
     assert {"cer", "codec_cer", "source_cer", "spectrum_db", "source_spectrum_db"} <= figures.keys()
     assert figures["utterances"] == 2 and "likeness" not in figures, "there is no prompt to be like"
-    assert "source_likeness" in evaluate(tmp_path, built, EvaluateOptions(task="tse", **shared_options))
+    assert "source_likeness" in evaluate(tmp_path, built, EvaluateOptions(task="tse", **shared_options), tmp_path)
+    pictures = list((tmp_path / "evaluation").glob("*.png"))
+    assert len(pictures) == 2 and all(path.read_bytes()[:4] == b"\x89PNG" for path in pictures)
     figures = evaluate(tmp_path, built, EvaluateOptions(task="stt", **shared_options), tmp_path)
     assert figures["phoneme_error_rate"] > 0 and "cer" not in figures
     assert set(json.loads((tmp_path / "evaluation.json").read_text())["rows"][0]["phonemes"]) <= phones

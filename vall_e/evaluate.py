@@ -7,7 +7,8 @@ recording: character errors of a recogniser, likeness to the prompt's voice, and
 figures go to RUN/evaluation.json, the speech to RUN/evaluation.
 
 With `--task` each utterance is worked on as that task does: what comes out is compared with the target, and so is the
-source that the model made it from. `spectrum_db` is how far two sounds lie apart in their mean spectrum.
+source that the model made it from. `spectrum_db` is how far two sounds lie apart in their mean spectrum. Of the first
+utterances there are pictures beside the speech.
 """
 
 from __future__ import annotations
@@ -25,12 +26,14 @@ from vall_e.dataset.tasks import STT, TASKS, TTS
 from vall_e.emb import voice
 from vall_e.emb.asr.listen import MODEL_NAME, RATE_HZ, Listener
 from vall_e.emb.codecs.base import mono
+from vall_e.emb.codecs.evaluate import draw_spectrogram
 from vall_e.emb.text.written import character_error_rate, edit_path
 from vall_e.speaking import Request, Spoken, Synthesizer
 from vall_e.types import UsageError, Utterance
 
 STAGE = "evaluate"
 FIGURES, SPEECH = "evaluation.json", "evaluation"
+PICTURES = 4  # utterances whose spectrograms are drawn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,8 +146,18 @@ def _spoken(
         )
         for example in examples
     ]
-    for example, said in zip(examples, speaker.speak_requests(requests), strict=True):
-        yield _one(speaker, listener, example, said, texts[example.id], output)
+    for number, (example, said) in enumerate(zip(examples, speaker.speak_requests(requests), strict=True)):
+        row = texts[example.id]
+        sounds = _sounds(speaker, example, said)
+        if output is not None:
+            path = output / SPEECH / f"{row.id.replace('/', '_')}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            said.write(path)
+            if number < PICTURES:
+                _draw(path.with_suffix(".png"), sounds)
+        figures: dict[str, Any] = {"id": row.id, "stopped": said.stopped}
+        figures["length"] = round(said.codes.shape[1] / example.target.shape[1], 4)
+        yield figures | _figures(listener, sounds, row)
 
 
 def _texts(dataset: Path, ids: set[str]) -> dict[str, Utterance]:
@@ -152,35 +165,52 @@ def _texts(dataset: Path, ids: set[str]) -> dict[str, Utterance]:
     return {row.id: row for row in storage.read_rows(path, Utterance) if row.id in ids}
 
 
-def _one(
-    speaker: Synthesizer, listener: Listener, example: Any, spoken: Spoken, row: Utterance, output: Path | None
-) -> dict[str, Any]:
-    """The figures of one utterance."""
+def _sounds(speaker: Synthesizer, example: Any, said: Spoken) -> dict[str, np.ndarray]:
+    """float32 [n] at 16 kHz: what was made, and what there is of the codec's own target, source and prompt."""
     codec = speaker.model.codec
     codes = {"codec": example.target, "source": example.source, "prompt": example.prompt}
     names = [name for name, each in codes.items() if each.shape[1]]
-    sounds = dict(zip(names, codec.decode([codes[name] for name in names]), strict=True)) | {"": spoken.audio}
+    decoded = dict(zip(names, codec.decode([codes[name] for name in names]), strict=True))
     rate_hz = codec.spec.sample_rate_hz
-    at_16k = {name: audio.resample(mono(sound), rate_hz, RATE_HZ) for name, sound in sounds.items()}
-    own, spoken_parts = row.spoken or row.text, [name for name in ("", "codec", "source") if name in at_16k]
-    found: dict[str, Any] = {"id": row.id, "stopped": spoken.stopped}
-    read = listener.texts([at_16k[name] for name in spoken_parts], [row.language] * len(spoken_parts))
-    for name, text in zip(spoken_parts, read, strict=True):
-        found[_named(name, "cer")] = round(character_error_rate(own, text), 4)
-    found["length"] = round(spoken.codes.shape[1] / example.target.shape[1], 4)
-    if "prompt" in at_16k:
-        for name in spoken_parts:
-            likeness = float(voice.of_sound(at_16k[name]) @ voice.of_sound(at_16k["prompt"]))
-            found[_named(name, "likeness")] = round(likeness, 4)
-    if "source" in at_16k:
-        wanted = _spectrum_db(at_16k["codec"])
+    return {name: audio.resample(mono(sound), rate_hz, RATE_HZ) for name, sound in ({"": said.audio} | decoded).items()}
+
+
+def _figures(listener: Listener, sounds: dict[str, np.ndarray], row: Utterance) -> dict[str, float]:
+    """Character errors, likeness to the prompt and distance of spectra, as far as there is what they compare with."""
+    text, names = row.spoken or row.text, [name for name in ("", "codec", "source") if name in sounds]
+    found: dict[str, float] = {}
+    read = listener.texts([sounds[name] for name in names], [row.language] * len(names))
+    for name, each in zip(names, read, strict=True):
+        found[_named(name, "cer")] = round(character_error_rate(text, each), 4)
+    if "prompt" in sounds:
+        prompt = voice.of_sound(sounds["prompt"])
+        for name in names:
+            found[_named(name, "likeness")] = round(float(voice.of_sound(sounds[name]) @ prompt), 4)
+    if "source" in sounds:
+        wanted = _spectrum_db(sounds["codec"])
         for name in ("", "source"):
-            found[_named(name, "spectrum_db")] = round(float(np.abs(_spectrum_db(at_16k[name]) - wanted).mean()), 2)
-    if output is not None:
-        path = output / SPEECH / f"{row.id.replace('/', '_')}.wav"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        spoken.write(path)
+            found[_named(name, "spectrum_db")] = round(float(np.abs(_spectrum_db(sounds[name]) - wanted).mean()), 2)
     return found
+
+
+def _draw(path: Path, sounds: dict[str, np.ndarray]) -> None:
+    """Spectrograms of the source, of what was made, and of the target, one above the other."""
+    try:
+        import matplotlib
+
+        matplotlib.use("agg")
+        from matplotlib import pyplot
+    except ModuleNotFoundError:
+        return  # the sounds are there all the same
+    titles = {"source": "source", "": "made", "codec": "target, by the codec"}
+    shown = [name for name in titles if name in sounds]
+    loudest = max((sounds[name] for name in shown), key=lambda sound: float(np.abs(sound).max()))
+    figure, axes = pyplot.subplots(len(shown), 1, figsize=(7, 2.2 * len(shown)))
+    for axis, name in zip(axes, shown, strict=True):
+        draw_spectrogram(axis, sounds[name], RATE_HZ, titles[name], loudest=loudest)
+    figure.tight_layout()
+    storage.write_whole(path, lambda file: figure.savefig(file, format="png", dpi=90), path.parent)
+    pyplot.close(figure)
 
 
 def _named(of: str, figure: str) -> str:

@@ -234,22 +234,34 @@ def draw(codecs: Sequence[Codec], clip: np.ndarray, sample_rate_hz: int, path: P
     figure, axes = pyplot.subplots(len(codecs) + 1, 3, figsize=(13, 2.6 * (len(codecs) + 1)), squeeze=False)
     for blank in axes[0, 1:]:
         blank.axis("off")
-    _draw_one(axes[0, 0], clip, sample_rate_hz, "original")
+    draw_spectrogram(axes[0, 0], clip, sample_rate_hz, "original")
     for row, codec in zip(axes[1:], codecs, strict=True):
         spec = codec.spec
         reference = audio_files.resample(clip, sample_rate_hz, spec.sample_rate_hz)
         (codes,), scales = codec.encode([reference]), codec.scales([reference])
         for axis, num_levels in zip(row, (1, max(1, spec.num_levels // 2), spec.num_levels), strict=True):
             decoded = mono(codec.decode([codes[:num_levels]], scales)[0])[: len(reference)]
-            _draw_one(axis, decoded, spec.sample_rate_hz, f"{spec.name}, {num_levels} of {spec.num_levels} levels")
+            draw_spectrogram(
+                axis, decoded, spec.sample_rate_hz, f"{spec.name}, {num_levels} of {spec.num_levels} levels"
+            )
     figure.tight_layout()
     figure.savefig(path, dpi=90)
     pyplot.close(figure)
 
 
-def _draw_one(axis: Any, samples: np.ndarray, sample_rate_hz: int, title: str) -> None:
+def draw_spectrogram(
+    axis: Any, samples: np.ndarray, sample_rate_hz: int, title: str, *, loudest: np.ndarray | None = None
+) -> None:
+    """80 dB of a sound's spectrogram on an axis of matplotlib; the brightest is its own loudest, or that of `loudest`.
+
+    Args:
+        axis: where to draw.
+        samples, loudest: float32 [n].
+        sample_rate_hz: of both.
+        title: above it.
+    """
     level_db = 10 * np.log10(np.maximum(_power(samples), np.finfo(np.float32).tiny)).T
-    top = level_db.max()
+    top = level_db.max() if loudest is None else 10 * np.log10(_power(loudest).max())
     extent = (0, len(samples) / sample_rate_hz, 0, sample_rate_hz / 2000)
     axis.imshow(level_db, origin="lower", aspect="auto", extent=extent, vmin=top - 80, vmax=top, cmap="magma")
     axis.set_ylim(0, min(8.0, sample_rate_hz / 2000))
