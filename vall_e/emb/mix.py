@@ -29,7 +29,16 @@ from vall_e.emb.codecs.registry import load_same_codec
 from vall_e.emb.features.slices import MADE_BY, RecordingSlices, Slice, load_slices
 from vall_e.emb.slice_audio import Source, dataset_json, open_audio, read_slices
 from vall_e.executor import EXECUTORS, make_executor
-from vall_e.types import CodecSpec, Mixture, Recording, Reject, RejectReason, UsageError, speaker_key
+from vall_e.types import (
+    CodecSpec,
+    ContractError,
+    Mixture,
+    Recording,
+    Reject,
+    RejectReason,
+    UsageError,
+    speaker_key,
+)
 
 STAGE = "mix"
 VERSION = 1
@@ -246,7 +255,7 @@ class Worker:
         for kind, each in zip((item.kind, ALONE), codes, strict=False):
             if each.shape[1] != piece.num_frames:
                 what = f"{each.shape[1]} frames, its row says {piece.num_frames}"
-                raise UsageError(f"{piece.id}: the audio gives {what}; run {MADE_BY} --overwrite")
+                raise ContractError(f"{piece.id}: the audio gives {what}; run {MADE_BY} --overwrite")
             storage.write_array(self.output / kind / f"{piece.id}.npy", each, self.output)
         name, start_s = self._origin(item.other)
         row = Mixture(
