@@ -69,12 +69,17 @@ def test_the_same_seed_says_the_same(run: Path, voice: Path) -> None:
     assert first.audio.shape == (first.codes.shape[1] * 320,) and first.rate_hz == 24_000
 
 
-def test_lines_are_each_said_as_if_alone(run: Path, voice: Path, tmp_path: Path) -> None:
+def test_lines_are_each_said_as_if_alone(
+    run: Path, voice: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "lines.txt").write_text(f"{TEXT}\n\nbig cat\n")
     shared = ["--language", "en", "--prompt", str(voice), "--model", str(run)]
     assert main(["--lines", str(tmp_path / "lines.txt"), *shared, "--output", str(tmp_path / "out")]) == 0
     names = sorted(path.name for path in (tmp_path / "out").iterdir() if not path.name.startswith("."))
     assert names == ["0001.wav", "0002.wav", "lines.jsonl"]
+    assert main(["--lines", str(tmp_path / "lines.txt"), *shared, "--output", str(tmp_path / "out")]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert [line.partition(": ")[2] for line in shown] == ["2 spoken", "0 spoken, 2 before"]
     assert main(["big cat", *shared, "--output", str(tmp_path / "one.wav")]) == 0
     assert (tmp_path / "one.wav").read_bytes() == (tmp_path / "out" / "0002.wav").read_bytes()
 

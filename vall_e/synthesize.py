@@ -48,7 +48,7 @@ def speak_lines(
     language: str,
     prompt: np.ndarray | None = None,
     prompt_text: str | None = None,
-) -> list[Path]:
+) -> tuple[int, list[Path]]:
     """Speaks each text into a file of `folder`, 0001.wav on; files already spoken with the same options are kept.
 
     Args:
@@ -59,7 +59,7 @@ def speak_lines(
         prompt, prompt_text: as of `Synthesizer.speak`.
 
     Returns:
-        the files where the model did not stop by itself.
+        how many were spoken now, and all files where the model did not stop by itself.
     """
     options = {key: str(value) for key, value in dataclasses.asdict(speaker.options).items() if key not in NO_RESULT}
     model = trained.fingerprint(speaker.model.folder)
@@ -85,7 +85,7 @@ def speak_lines(
                 writer.write([{"file": name, "text": text, "stopped": each.stopped, "sha256": key}])
         rows = [row for _, row in storage.read_json_lines(folder / LINES)]
         storage.write_json_lines(folder / LINES, sorted(rows, key=lambda row: row["file"]), folder)
-    return [folder / row["file"] for row in rows if not row["stopped"]]
+    return len(left), [folder / row["file"] for row in rows if not row["stopped"]]
 
 
 def main(argv: Sequence[str] | None = None, *, prog: str = "python -m vall_e.synthesize") -> int:
@@ -116,14 +116,15 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m vall_e.syn
     if args.lines is None:
         spoken = speaker.speak(args.text, task=args.task, source=source, **given)
         spoken.write(args.output)
-        endless = [] if spoken.stopped else [args.output]
+        number, endless = 1, [] if spoken.stopped else [args.output]
     else:
-        endless = speak_lines(speaker, texts, args.output, **given)
+        number, endless = speak_lines(speaker, texts, args.output, **given)
     for path in endless:
         print(f"warning: {path}: it did not stop by itself", file=sys.stderr)
     for mark, known in sorted(speaker.model.replaced.items()):
         print(f"note: the model was never trained with {mark!r}; it is read as {known!r}", file=sys.stderr)
-    print(f"{args.output}: {len(texts)} spoken")
+    before = f", {len(texts) - number} before" if number < len(texts) else ""
+    print(f"{args.output}: {number} spoken{before}")
     return 0
 
 
