@@ -230,7 +230,8 @@ class Synthesizer:
     def _check_task(self, task: str, source: np.ndarray | None) -> None:
         known = shares_of(self.model.description.trained.get("tasks", ())) or {TTS: 1.0}
         if task not in known:
-            raise UsageError(f"{self.model.folder}: trained with {', '.join(known)}, not with {task}; train with --tasks")
+            found = ", ".join(known)
+            raise UsageError(f"{self.model.folder}: trained with {found}, not with {task}; train with --tasks")
         if (task == TTS) != (source is None):
             raise UsageError(f"task {task}: it {'takes no' if task == TTS else 'needs a'} source")
 
