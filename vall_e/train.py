@@ -155,7 +155,7 @@ class Trainer:
 
         torch.manual_seed((self.options.seed << 32) + self.step * self.ranks.count + self.ranks.rank)
         group = [batch.to(self.device) for batch in group]
-        frames = torch.stack([batch.target_lengths.sum() for batch in group]).sum()
+        frames = torch.stack([batch.target_lengths.sum() + batch.source_lengths.sum() for batch in group]).sum()
         self.ranks.add([frames])
         self.tokens += int(frames)
         values: dict[str, float] = {}

@@ -16,7 +16,7 @@ STYLES = {"": ("-", ""), "_swapped_text": ("--", "another text"), "_swapped_voic
 
 
 class Run(Protocol):
-    """A training on its way: `tokens` are the frames of targets so far, `step` the steps."""
+    """A training on its way: `tokens` are the frames of targets and sources so far, `step` the steps."""
 
     step: int
     tokens: int
