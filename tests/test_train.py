@@ -24,6 +24,7 @@ from vall_e.dataset import Dataset, make_loader
 from vall_e.dataset.build import BuildOptions, build
 from vall_e.emb.durations import DurationsOptions, durations
 from vall_e.evaluate import EvaluateOptions, evaluate
+from vall_e.speaking import Synthesizer
 from vall_e.synthesize import main as speak
 from vall_e.train import CHECKPOINT, Trainer, TrainOptions, main, swap_test, train
 from vall_e.training.curves import METRICS
@@ -91,6 +92,10 @@ def test_every_form_trains(built: Path, tmp_path: Path, form: dict[str, str]) ->
     ((step, values),) = losses(tmp_path)
     wanted = {"ar": ["train_ar"], "nar": ["train_nar"]}.get(form.get("model", ""), ["train_ar", "train_nar"])
     assert step == 3 and {name for name in values if name.startswith("train")} == set(wanted)
+    if "model" in form:
+        other = {"ar": "NAR", "nar": "AR"}[form["model"]]
+        with pytest.raises(UsageError, match=f"holds no {other} model, which speaking takes; train with --model both"):
+            Synthesizer.load(tmp_path).speak("cat", language="en")
 
 
 @pytest.fixture(scope="module")

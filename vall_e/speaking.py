@@ -121,8 +121,8 @@ class Synthesizer:
     """
 
     def __init__(self, model: trained.Trained, options: SynthesizeOptions) -> None:
-        if model.ar is None or (model.nar is None and model.codec.spec.num_levels > 1):
-            raise UsageError(f"{model.folder}: speaking takes both models, and it holds one; train with --model both")
+        if model.ar is None:
+            raise UsageError(f"{model.folder}: holds no AR model, which speaking takes; train with --model both")
         if options.voiced_power and not model.ar.is_monotone:
             raise UsageError(f"{model.folder}: without alignment nobody knows the phone of a frame; no --voiced-power")
         self.model, self.options = model, options
@@ -258,6 +258,8 @@ class Synthesizer:
         from vall_e.models.sampling import Sampler
 
         model, spec, options = self.model, self.model.codec.spec, self.options
+        if model.nar is None and spec.num_levels > 1:
+            raise UsageError(f"{model.folder}: holds no NAR model, which speaking takes; train with --model both")
         batch = self._batch(requests)
         seeds = [_seed(options.seed, each.attempt, each.tokens, each.language) for each in requests]
         samplers = [Sampler(dataclasses.replace(options.sampling, seed=seed)) for seed in seeds]
