@@ -15,6 +15,7 @@ from vall_e import audio, speaking
 from vall_e.dataset.build import BuildOptions, build
 from vall_e.emb.durations import DurationsOptions, durations
 from vall_e.evaluate import EvaluateOptions, evaluate
+from vall_e.evaluate import main as evaluate_main
 from vall_e.synthesize import Request, Synthesizer, main, speak_lines
 from vall_e.train import TrainOptions, train
 from vall_e.types import UsageError
@@ -195,6 +196,30 @@ def test_other_refusals(run: Path, tmp_path: Path) -> None:
         main(["--output", "a.wav"])
     with pytest.raises(UsageError, match="audio is written as"):
         main(["cat", "--output", str(tmp_path / "a.txt"), "--model", str(run)])
+
+
+def test_languages_that_the_recogniser_does_not_know_have_no_errors(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Pocketsphinx reads English; of German it would write down nonsense."""
+    made = spoken_dataset.make(tmp_path, count=30)
+    german = [row.id for row in made.rows if row.split == "validation"][:1] + [made.rows[0].id]
+    rows = [json.loads(line) for line in (tmp_path / "utterances.jsonl").read_text().splitlines()]
+    for row in rows:
+        row["language"] = "de" if row["id"] in german else "en"
+    (tmp_path / "utterances.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    durations(tmp_path, DurationsOptions(executor="serial"))
+    built = build(tmp_path, tmp_path / "built", BuildOptions()).output
+    shape: dict[str, Any] = {"width": 32, "num_layers": 1, "num_heads": 2, "inner_width": 64, "text_layers": 1}
+    run = tmp_path / "run"
+    train(built, run, TrainOptions(**shape, workers=0, max_frames=900, prompt_s=1.0, device="cpu", steps=1, samples=0))
+    assert evaluate_main(["--model", str(run), "--dataset", str(built)]) == 0
+    shown = capsys.readouterr()
+    assert "note: 1 of 3 utterances are in languages that pocketsphinx does not know" in shown.err
+    figures = json.loads((run / "evaluation.json").read_text())
+    assert [row["id"] for row in figures["rows"] if "cer" not in row] == german[:1] and figures["recognised"] == 2
+    with pytest.raises(UsageError, match="pocketsphinx does not know the language 'de'; choose --backend whisperx"):
+        Synthesizer.load(run, best_of=2).speak("Hund", language="de")
 
 
 def test_an_evaluation_says_what_was_heard(run: Path, data: Path, tmp_path: Path) -> None:

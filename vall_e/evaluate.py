@@ -14,6 +14,7 @@ utterances there are pictures beside the speech.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ import numpy as np
 from vall_e import audio, config, layout, progress, stage, storage
 from vall_e.dataset.tasks import STT, TASKS, TTS
 from vall_e.emb import voice
-from vall_e.emb.asr.listen import MODEL_NAME, RATE_HZ, Listener
+from vall_e.emb.asr.listen import MODEL_NAME, RATE_HZ, Listener, knows
 from vall_e.emb.codecs.base import mono
 from vall_e.emb.codecs.evaluate import draw_spectrogram
 from vall_e.emb.text.written import character_error_rate, edit_path
@@ -101,7 +102,8 @@ def evaluate(
     texts = _texts(dataset or built.parent, {example.id for example in examples})
     work = _written if options.task == STT else _spoken
     rows = list(progress.track(work(speaker, data, examples, texts, options, output), STAGE, len(examples)))
-    figures = _summary(rows) | {"model": str(model), "task": options.task, "utterances": len(rows)}
+    counts = {"utterances": len(rows), "recognised": sum("cer" in row for row in rows)}
+    figures = _summary(rows) | {"model": str(model), "task": options.task} | counts
     if output is not None:
         storage.write_json(output / FIGURES, figures | {"rows": rows}, output)
     return figures
@@ -157,7 +159,7 @@ def _spoken(
                 _draw(path.with_suffix(".png"), sounds)
         figures: dict[str, Any] = {"id": row.id, "stopped": said.stopped}
         figures["length"] = round(said.codes.shape[1] / example.target.shape[1], 4)
-        yield figures | _figures(listener, sounds, row)
+        yield figures | _figures(listener if knows(options.backend, row.language) else None, sounds, row)
 
 
 def _texts(dataset: Path, ids: set[str]) -> dict[str, Utterance]:
@@ -175,12 +177,18 @@ def _sounds(speaker: Synthesizer, example: Any, said: Spoken) -> dict[str, np.nd
     return {name: audio.resample(mono(sound), rate_hz, RATE_HZ) for name, sound in ({"": said.audio} | decoded).items()}
 
 
-def _figures(listener: Listener, sounds: dict[str, np.ndarray], row: Utterance) -> dict[str, float]:
-    """Character errors, likeness to the prompt and distance of spectra, as far as there is what they compare with."""
+def _figures(listener: Listener | None, sounds: dict[str, np.ndarray], row: Utterance) -> dict[str, float]:
+    """Character errors, likeness to the prompt and distance of spectra, as far as there is what they compare with.
+
+    Args:
+        listener: None where it does not know the language.
+        sounds: of `_sounds`.
+        row: the utterance.
+    """
     text, names = row.spoken or row.text, [name for name in ("", "codec", "source") if name in sounds]
     found: dict[str, float] = {}
-    read = listener.texts([sounds[name] for name in names], [row.language] * len(names))
-    for name, each in zip(names, read, strict=True):
+    read = [] if listener is None else listener.texts([sounds[name] for name in names], [row.language] * len(names))
+    for name, each in zip(names, read, strict=listener is not None):
         found[_named(name, "cer")] = round(character_error_rate(text, each), 4)
     if "prompt" in sounds:
         prompt = voice.of_sound(sounds["prompt"])
@@ -256,6 +264,10 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m vall_e.eva
     figures = evaluate(args.model, args.dataset, options, args.output or Path(args.model))
     for name, value in figures.items():
         print(f"{name:24}{value}")
+    unread = figures["utterances"] - figures["recognised"]
+    if unread and options.task != STT:
+        what = f"{unread} of {figures['utterances']} utterances are in languages that {options.backend} does not know"
+        print(f"note: {what}: they have no character errors", file=sys.stderr)
     return 0
 
 

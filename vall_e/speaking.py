@@ -16,6 +16,7 @@ import numpy as np
 from vall_e import audio, config, trained
 from vall_e.dataset.tasks import STT, TASKS, TTS, shares_of
 from vall_e.dataset.vocab import BOS, EOS
+from vall_e.emb.asr.listen import knows
 from vall_e.languages import parse_language
 from vall_e.types import UsageError
 from vall_e.units import is_voiced, units_of
@@ -212,6 +213,9 @@ class Synthesizer:
         """Several texts, in their order, `batch_size` at once; as `speak`."""
         self._check_task(task, source)
         language = parse_language(language) or language
+        if self.options.best_of > 1 and not knows(self.options.backend, language):
+            what = f"--best-of: {self.options.backend} does not know the language {language!r}"
+            raise UsageError(f"{what}; choose --backend whisperx")
         said = self.model.tokens(prompt_text, language)[1:-1] if prompt_text else None
         of_all = [self.model.tokens(text, language) for text in texts]
         number, tries = self.model.description.vocabulary.language_ids[language], self.options.best_of

@@ -9,6 +9,7 @@ command goes on from it. Both models see the same batches; each has its own loss
 from __future__ import annotations
 
 import argparse
+import contextlib
 import copy
 import dataclasses
 import functools
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 STAGE = "train"
 SUMMARY, SAMPLES_FOLDER = "summary.json", "samples"
 CHECKPOINT, OLD = "checkpoint", "checkpoint.old"
+LOCK_S = 8.0  # to wait for a folder that another training holds
 SAMPLES = 64  # of the validation split in each evaluation, at most
 
 
@@ -234,6 +236,7 @@ class Trainer:
                 if len(batch) > 1:
                     add(batch, "")
                     add(other_texts(batch), "_swapped_text")
+                if len(set(batch.speakers.tolist())) > 1:
                     add(other_prompts(batch), "_swapped_voice")
             for name, data in self.validation_of.items():
                 for batch in self._validation_batches(data, name):
@@ -390,14 +393,31 @@ def _first_line(error: BaseException) -> str:
 
 
 def train(dataset: Path, output: Path, options: TrainOptions) -> None:
-    """Trains, or goes on; see the module.
+    """Trains, or resumes; see the module.
 
     Raises:
-        UsageError: no dataset, no split to validate with, no durations, or a checkpoint of other options.
+        UsageError: no dataset, no split to validate with, no durations, a checkpoint of other options, or another
+            training writes into `output`.
     """
-    trainer = Trainer(dataset, output, options)
-    trainer.run()
-    trainer.ranks.end()
+    with contextlib.ExitStack() as held:
+        if os.environ.get("RANK", "0") == "0":
+            _hold(held, output)
+        trainer = Trainer(dataset, output, options)
+        trainer.run()
+        trainer.ranks.end()
+
+
+def _hold(held: contextlib.ExitStack, output: Path) -> None:
+    """Takes the lock of a folder. Processes that read batches outlive a killed training by seconds, with its lock."""
+    last_s = time.monotonic() + LOCK_S
+    while True:
+        try:
+            held.enter_context(storage.folder_lock(output))
+            return
+        except UsageError:
+            if time.monotonic() > last_s:
+                raise
+            time.sleep(0.5)
 
 
 def main(argv: Sequence[str] | None = None, *, prog: str = "python -m vall_e.train") -> int:

@@ -28,7 +28,7 @@ import numpy as np
 
 from vall_e import audio, config, layout, progress, scores, stage, storage
 from vall_e.emb.asr.align_pocketsphinx import PocketSphinxAligner
-from vall_e.emb.asr.listen import RATE_HZ, Listener
+from vall_e.emb.asr.listen import ENGLISH, RATE_HZ, Listener, knows
 from vall_e.emb.asr.pocketsphinx import to_int16
 from vall_e.emb.asr.registry import RECOGNISERS
 from vall_e.emb.codecs.base import decode, mono
@@ -41,7 +41,6 @@ STAGE = "verify"
 NAMES = ("cer", "cer_margin", "edge_errors", "align_score", "align_edge", "edge_speech_s", "align_margin")
 NEIGHBOURS = 3  # texts of other utterances of the same language that each is compared with
 EDGE_CHARACTERS = 5
-ENGLISH = "en"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +86,7 @@ def verify(work: Path, options: VerifyOptions) -> tuple[int, int]:
     make_worker()  # what is missing is said before hours of work
     rows = sorted(storage.read_rows(dataset / layout.UTTERANCES, Utterance), key=lambda row: row.id)
     chosen = [rows[place] for place in stage.sample([row.id for row in rows], options.sample, STAGE)]
-    able = [row for row in chosen if options.backend != "pocketsphinx" or row.language == ENGLISH]
+    able = [row for row in chosen if knows(options.backend, row.language)]
     known = scores.Scores(dataset)
     done = {row.id for row in able if known.of(row.id).get("cer") is not None}
     items = list(_items([row for row in able if row.id not in done], rows))

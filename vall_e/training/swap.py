@@ -13,17 +13,22 @@ if TYPE_CHECKING:
     from vall_e.dataset import Batch
 
 
+LEAST_TEXT, LEAST_VOICE = 0.1, 0.05  # nats a frame by which the loss of a model that listens is higher, at least
+
+
 def swap_test(row: Mapping[str, Any]) -> dict[str, Any]:
     """By how much the wrong text and the wrong voice make a model's loss worse, from a row of metrics.jsonl."""
     found: dict[str, Any] = {"swap": {}, "warnings": []}
+    least = {"_swapped_text": ("text", LEAST_TEXT), "_swapped_voice": ("prompt", LEAST_VOICE)}
     for name, value in row.items():
         for suffix in ("_swapped_text", "_swapped_voice"):
             if name.endswith(suffix):
                 worse = value - row[name.removesuffix(suffix)]
                 found["swap"][name.removeprefix("validation_")] = round(worse, 4)
-                if suffix == "_swapped_text" and name.startswith("validation_ar_codes") and worse < 0.1:
-                    what = f"with another text its loss is {worse:.3f} nats higher only"
-                    found["warnings"].append(f"the AR model does not listen to the text: {what}; see docs/training.md")
+                what, limit = least[suffix]
+                if name.startswith("validation_ar_codes") and worse < limit:
+                    why = f"with another {what} its loss is {worse:.3f} nats higher only"
+                    found["warnings"].append(f"the AR model does not listen to the {what}: {why}; see docs/training.md")
     return found
 
 

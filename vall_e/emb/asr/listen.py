@@ -14,6 +14,12 @@ from vall_e.types import NoTranscript
 
 RATE_HZ = 16_000  # what recognisers work at
 MODEL_NAME = "large-v3"
+ENGLISH = "en"
+
+
+def knows(backend: str, language: str) -> bool:
+    """Whether a recogniser can listen to a language: pocketsphinx knows English only."""
+    return backend != "pocketsphinx" or language == ENGLISH
 
 
 class Listener:
