@@ -76,6 +76,9 @@ def test_a_run_leaves_a_model_figures_and_a_picture(built: Path, tmp_path: Path)
     assert {"model.json", "model.safetensors", "metrics.jsonl", "curves.png", "summary.json", CHECKPOINT} <= found
     assert [row["step"] for row in rows(tmp_path / "run")] == [4, 8, 12]
     first, last = losses(tmp_path / "run")[0][1], losses(tmp_path / "run")[-1][1]
+    for level in range(8):
+        best, ten = (last[f"validation_{'nar' if level else 'ar'}_level_{level}_top{n}"] for n in (1, 10))
+        assert 0 <= best <= ten <= 1
     assert last["train_ar"] < first["train_ar"]
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert {"ar_codes_swapped_text", "ar_steps_swapped_text", "nar_latent_swapped_text"} <= summary["swap"].keys()
@@ -241,7 +244,8 @@ def test_two_processes_train_as_one(built: Path, tmp_path: Path, shard: bool) ->
     for (step, one), (same_step, two) in zip(losses(tmp_path / "one"), losses(tmp_path / "two"), strict=True):
         assert step == same_step and one.keys() == two.keys()
         for name in one:
-            assert one[name] == pytest.approx(two[name], abs=1e-5), (step, name)
+            if "level" not in name:  # shares of right codes: a tie may fall either way
+                assert one[name] == pytest.approx(two[name], abs=1e-5), (step, name)
 
 
 def test_two_processes_end_together_when_the_time_is_over(built: Path, tmp_path: Path) -> None:

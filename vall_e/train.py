@@ -217,7 +217,8 @@ class Trainer:
 
     def evaluate(self) -> dict[str, float]:
         """Losses of the mean weights on the validation split: of text to speech with the right texts and voices and
-        with wrong ones, and of further tasks.
+        with wrong ones, and of further tasks; and the shares of codes of each level that are the best one (`top1`) and
+        among the ten best.
         """
         import torch
 
@@ -233,6 +234,9 @@ class Trainer:
 
         with torch.inference_mode():
             for batch in self._validation_batches(self.validation, TTS):
+                for name, model in self.means.items():
+                    for key, value in model.hits(batch).items():
+                        sums[f"{name}_{key}"] = sums.get(f"{name}_{key}", 0.0) + float(value)
                 if len(batch) > 1:
                     add(batch, "")
                     add(other_texts(batch), "_swapped_text")
@@ -241,6 +245,9 @@ class Trainer:
             for name, data in self.validation_of.items():
                 for batch in self._validation_batches(data, name):
                     add(batch, f"_{name}")
+        for name in [name for name in sums if name.endswith("_count")]:
+            whole, first = sums.pop(name), name.removesuffix("_count")
+            counts |= {f"{first}_top1": whole, f"{first}_top10": whole}
         return {name: sums[name] / counts[name] for name in sums}
 
     def _validation_batches(self, data: Dataset, task: str) -> Iterator[Batch]:
@@ -264,7 +271,7 @@ class Trainer:
             writer.write([row])
         tensorboard(self.output, row)
         draw_curves(self.output)
-        shown = {name: value for name, value in found.items() if "swapped" not in name}
+        shown = {name: value for name, value in found.items() if "swapped" not in name and "level" not in name}
         self._speak_samples()
         text = ", ".join(f"{name.removeprefix('validation_')} {value:.3f}" for name, value in shown.items())
         print(f"step {self.step:,}: {text}", flush=True)

@@ -24,7 +24,7 @@ from vall_e.emb.qnt import split_bits
 from vall_e.models.ar import AR, MOST_ELAPSED, ARConfig, elapsed_of, steps_of
 from vall_e.models.nar import NAR, NARConfig
 from vall_e.models.sampling import Sampler, Sampling, probabilities
-from vall_e.models.transformer import Cache, DualHead, Transformer, TransformerConfig, joined, last_of
+from vall_e.models.transformer import Cache, DualHead, Transformer, TransformerConfig, hits, joined, last_of
 from vall_e.types import Utterance
 from vall_e.units import units_of
 
@@ -234,6 +234,8 @@ def test_one_utterance_is_learnt_by_heart_and_said_again(
     model = make_ar(built, alignment, dual_head=dual_head)
     overfit(model, one)
     batch = speaking(one, built)
+    share = model.hits(one)
+    assert share["level_0_top1"] >= 0.99 * share["level_0_count"] > 0
     cached, plain = (
         model.speak(batch, [Sampler(Sampling(temperature=0))], max_frames=[400], use_cache=use)[0]
         for use in (True, False)
@@ -254,7 +256,8 @@ def test_the_levels_of_one_utterance_are_learnt_by_heart(
     model = make_nar(built, alignment, "codes", num_levels=3, dual_head=dual_head)
     some = first_levels(one, 3)
     overfit(model, some, steps=150)
-    filled = model.fill(some, some.target[:, 0])
+    filled, share = model.fill(some, some.target[:, 0]), model.hits(some)
+    assert all(share[f"level_{n}_top1"] >= 0.99 * share[f"level_{n}_count"] > 0 for n in (1, 2))
     assert float((filled == some.target).float().mean()) >= 0.99
 
 
@@ -435,6 +438,34 @@ def test_texts_are_written_down(built: Path, of_task: dict[str, Batch], alignmen
         assert alone.tolist() == texts[row]
     cut = model.write(both, max_tokens=3, **options)
     assert [found.tolist() for found in cut] == [text[:3] for text in texts]
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 999), num_codes=st.integers(1, 30))
+def test_right_codes_are_counted_by_their_rank(seed: int, num_codes: int) -> None:
+    rng = np.random.default_rng(seed)
+    scores, right = rng.standard_normal((7, num_codes)), rng.integers(0, num_codes, 7)
+    ranks = [sorted(row, reverse=True).index(row[code]) for row, code in zip(scores.tolist(), right, strict=True)]
+    found = hits(torch.from_numpy(scores), torch.from_numpy(right), 3)
+    assert int(found["level_3_top1"]) == ranks.count(0) and int(found["level_3_count"]) == 7
+    assert int(found["level_3_top10"]) == sum(rank < 10 for rank in ranks)
+
+
+def test_levels_of_a_vector_are_hit_where_the_quantiser_hits_them(built: Path, batch: Batch) -> None:
+    """The best code of each level, the levels below being right, is the nearest to what they leave."""
+    model = make_nar(built, "monotone", "latent", num_levels=4)
+    some = first_levels(batch, 4)
+    share = model.hits(some)
+    with torch.inference_mode():
+        latents = model.latents(some, some.target[:, 0])
+    for level in range(1, 4):
+        right = 0
+        for row, length in enumerate(some.target_lengths.tolist()):
+            for frame in range(length):
+                below = sum(model.codebooks[n][some.target[row, n, frame]] for n in range(level))
+                off = ((latents[row, frame] - below)[None] - model.codebooks[level]).square().sum(dim=1)
+                right += int(off.argmin()) == int(some.target[row, level, frame])
+        assert int(share[f"level_{level}_top1"]) == right
 
 
 # Sampling

@@ -28,6 +28,7 @@ from vall_e.models.transformer import (
     TransformerConfig,
     beside,
     head,
+    hits,
     joined,
     last_of,
     right_aligned,
@@ -146,6 +147,14 @@ class AR(nn.Module):
             return written
         return spoken(batch.rows((~is_text).nonzero()[:, 0])) + written
 
+    @torch.inference_mode()
+    def hits(self, batch: Batch) -> dict[str, Tensor]:
+        """How many codes of level 0 are the best one, and among the ten best (`vall_e.models.transformer.hits`)."""
+        if not self.is_monotone:
+            return hits(*self._plain_scores(batch), 0)
+        out, exists = self._monotone_frames(batch)
+        return hits(self.to_code(out), batch.target[:, 0][exists], 0)
+
     # What stands before the codes: the source of a task, and the prompt
 
     def _context(self, batch: Batch, prompt: Tensor) -> tuple[Tensor, Tensor]:
@@ -198,6 +207,12 @@ class AR(nn.Module):
     # Phonemes, prompt and codes as one sequence
 
     def _plain_loss(self, batch: Batch) -> Loss:
+        scores, targets = self._plain_scores(batch)
+        total = F.cross_entropy(scores, targets, reduction="sum")
+        return Loss(total, (batch.target_lengths + 1).sum(), {"codes": total.detach()})
+
+    def _plain_scores(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Of all codes and ends of a batch: scores [N,C+1], and the right ones [N]."""
         inputs, targets = batch.ar()
         # the edge stands before the prompt: [edge, prompt, target] predicts [prompt, target, edge] one place on
         codes, lengths = joined([batch.prompt[:, 0], inputs[:, 1:]], [batch.prompt_lengths, batch.target_lengths])
@@ -205,9 +220,8 @@ class AR(nn.Module):
         before, before_lengths = self._text_and_source(batch)
         x, ends = joined([before, self.code(torch.cat([edge, codes], dim=1))], [before_lengths, lengths + 1])
         out = last_of(self.trunk(x, causal=True), ends, batch.target_lengths + 1)
-        scores = self.to_code(out)
-        total = F.cross_entropy(scores.flatten(0, 1), targets[:, : out.shape[1]].flatten(), reduction="sum")
-        return Loss(total, (batch.target_lengths + 1).sum(), {"codes": total.detach()})
+        exists = torch.arange(out.shape[1], device=out.device) <= batch.target_lengths[:, None]
+        return self.to_code(out[exists]), targets[:, : out.shape[1]][exists]
 
     def _text_and_source(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """What the prompt says, what is to be said, then the source: ([B,N,D], lengths)."""
@@ -220,6 +234,15 @@ class AR(nn.Module):
     # Each frame with its phoneme
 
     def _monotone_loss(self, batch: Batch) -> Loss:
+        out, exists = self._monotone_frames(batch)
+        codes = F.cross_entropy(self.to_code(out), batch.target[:, 0][exists], reduction="sum")
+        steps = steps_of(batch.frame_units, batch.target_lengths, batch.unit_lengths)
+        moves = F.cross_entropy(self.to_step(out), steps[exists], reduction="sum")
+        parts = {"codes": codes.detach(), "steps": moves.detach()}
+        return Loss(codes + moves, batch.target_lengths.sum(), parts)
+
+    def _monotone_frames(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What the trunk gives at all frames of the targets, [N,D], and which they are, bool [B,T]."""
         read = self.text(batch.text, batch.text_lengths, batch.languages)
         target = batch.target[:, 0]
         before = torch.cat([torch.full_like(target[:, :1], self.edge), target[:, :-1]], dim=1)
@@ -235,11 +258,7 @@ class AR(nn.Module):
         x, lengths = joined([context, x], [lengths, batch.target_lengths])
         out = last_of(self.trunk(x, causal=True), lengths, batch.target_lengths)
         exists = torch.arange(out.shape[1], device=out.device) < batch.target_lengths[:, None]
-        codes = F.cross_entropy(self.to_code(out)[exists], target[exists], reduction="sum")
-        steps = steps_of(batch.frame_units, batch.target_lengths, batch.unit_lengths)
-        moves = F.cross_entropy(self.to_step(out)[exists], steps[exists], reduction="sum")
-        parts = {"codes": codes.detach(), "steps": moves.detach()}
-        return Loss(codes + moves, batch.target_lengths.sum(), parts)
+        return out[exists], exists
 
     def _prompt(self, codes: Tensor) -> Tensor:
         """[B,P,D] of the places that predict the prompt [B,P] itself, which nothing is learnt from."""

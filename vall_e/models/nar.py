@@ -23,6 +23,7 @@ from vall_e.models.transformer import (
     TransformerConfig,
     beside,
     head,
+    hits,
     joined,
     last_of,
     small_weights,
@@ -178,6 +179,25 @@ class NAR(nn.Module):
         scores = self._scores(batch, below, level)
         total = F.cross_entropy(scores.flatten(0, 1), targets.flatten(), reduction="sum")
         return Loss(total, batch.target_lengths.sum(), {f"level_{level}": total.detach()})
+
+    @torch.inference_mode()
+    def hits(self, batch: Batch) -> dict[str, Tensor]:
+        """As of the AR, of each level above the first, where those below it are right.
+
+        A vector's best code is the nearest one to what the levels below leave of it.
+        """
+        exists = torch.arange(batch.target.shape[2], device=batch.target.device) < batch.target_lengths[:, None]
+        found: dict[str, Tensor] = {}
+        rest = self.latents(batch, batch.target[:, 0])[exists] if self.is_latent else None
+        for level in range(1, batch.num_levels):
+            right = batch.target[:, level][exists]
+            if rest is None:
+                scores = self._scores(batch, batch.target[:, :level], level)[exists]
+            else:
+                rest = rest - self.codebooks[level - 1][batch.target[:, level - 1][exists]]
+                scores = -torch.cdist(rest, self.codebooks[level])
+            found |= hits(scores, right, level)
+        return found
 
     @torch.inference_mode()
     def fill(self, batch: Batch, first: Tensor) -> Tensor:

@@ -334,6 +334,13 @@ def head(width: int, codebook_size: int, *, dual: bool, has_edge: bool) -> nn.Mo
     return nn.Linear(width, codebook_size + has_edge)
 
 
+def hits(scores: Tensor, targets: Tensor, level: int) -> dict[str, Tensor]:
+    """Of scores [N,C] and right codes [N] of a level: how many are the best one, among the ten best, and all."""
+    better = (scores > scores.gather(1, targets[:, None])).sum(dim=1)
+    counts = {"top1": better < 1, "top10": better < 10, "count": better >= 0}
+    return {f"level_{level}_{name}": found.sum() for name, found in counts.items()}
+
+
 def units_read(read: Tensor, units: Tensor, frame_units: Tensor) -> Tensor:
     """[B,T,D]: for each frame what was read of the token that it belongs to.
 

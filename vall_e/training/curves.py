@@ -12,6 +12,7 @@ from vall_e import storage
 
 METRICS, CURVES = "metrics.jsonl", "curves.png"
 VALIDATION = "validation_"  # how the names of its losses begin
+RIGHT = "best code is right, share"
 STYLES = {"": ("-", ""), "_swapped_text": ("--", "another text"), "_swapped_voice": (":", "another voice")}
 
 
@@ -66,10 +67,10 @@ def draw_curves(folder: Path) -> None:
         for name in names:
             points = [(row["step"], row[VALIDATION + name]) for row in rows if VALIDATION + name in row]
             suffix = name.removeprefix(title)
-            style, label = STYLES.get(suffix, ("-", suffix.strip("_")))
+            style, label = STYLES.get(suffix, ("-", suffix.removesuffix("_top1").strip("_")))
             axis.plot(*zip(*points, strict=True), style, marker=".", label=label or title)
         axis.set_xlabel("step")
-        axis.set_ylabel("a token, validation" if "tokens" in title else "a frame, validation")
+        axis.set_ylabel(title if title == RIGHT else f"a {'token' if 'tokens' in title else 'frame'}, validation")
         axis.legend(fontsize=8)
     figure.tight_layout()
     storage.write_whole(folder / CURVES, lambda file: figure.savefig(file, format="png", dpi=110), folder)
@@ -77,9 +78,14 @@ def draw_curves(folder: Path) -> None:
 
 
 def _panels(names: Sequence[str]) -> dict[str, list[str]]:
-    """The figures that are drawn together: those whose names begin with that of another one, which comes first."""
-    firsts = [name for name in names if not any(name.startswith(f"{other}_") for other in names)]
-    return {first: [name for name in names if name == first or name.startswith(f"{first}_")] for first in firsts}
+    """The figures that are drawn together: those whose names begin with that of another one, which comes first; and
+    the shares of right codes of all levels.
+    """
+    losses = [name for name in names if not name.endswith(("_top1", "_top10"))]
+    firsts = [name for name in losses if not any(name.startswith(f"{other}_") for other in losses)]
+    panels = {first: [name for name in losses if name == first or name.startswith(f"{first}_")] for first in firsts}
+    right = [name for name in names if name.endswith("_top1")]
+    return panels | ({RIGHT: right} if right else {})
 
 
 def tensorboard(folder: Path, row: Mapping[str, Any]) -> None:
