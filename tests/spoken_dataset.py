@@ -101,13 +101,13 @@ def _words(chosen: list[str], phonemes: str, durations: np.ndarray, frame_rate_h
     return tuple(found)
 
 
-def add_mixtures(made: Made, folder: Path, *, leave_out: tuple[str, ...] = ()) -> None:
+def add_mixtures(dataset: Path, folder: Path, *, leave_out: tuple[str, ...] = ()) -> None:
     """Mixtures as `mix` leaves them, by a rule: with noise every level is 1 higher, with a voice 2; the noise is 3s."""
-    head = storage.read_json(made.folder / "dataset.json") or {}
-    for row in made.rows:
+    head = storage.read_json(dataset / "dataset.json") or {}
+    for row in storage.read_rows(dataset / "utterances.jsonl", Utterance):
         if row.id in leave_out:
             continue
-        codes = storage.read_array(made.folder / row.codes)
+        codes = storage.read_array(dataset / row.codes)
         for kind, values in (("noise", codes + 1), ("voice", codes + 2), ("noise_alone", np.full_like(codes, 3))):
             storage.write_array(folder / kind / f"{row.id}.npy", (values % 1024).astype(np.uint16), folder)
     value = {"version": 1, "made": head["made"], "codec": head["codec"], "noises": "", "options": {}}

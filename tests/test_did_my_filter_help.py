@@ -39,6 +39,6 @@ def test_both_answers_are_printed(tmp_path: Path) -> None:
     table = {line.split()[0]: [float(value) for value in line.split()[1:]] for line in lines[header + 1 :]}
     assert {"cer", "codec_cer", "length", "stopped"} <= table.keys()
     assert all(len(values) == 2 for values in table.values())
-    assert table["codec_cer"][0] == table["codec_cer"][1], "the same recordings are heard"
+    assert table["codec_cer"][0] == table["codec_cer"][1], "the same recordings are transcribed"
     options = [json.loads((tmp_path / "work" / "filter" / name / "model.json").read_text()) for name in ("all", "kept")]
     assert [each["trained"]["gates"] for each in options] == [[], ["snr_db>=20"]]

@@ -17,7 +17,7 @@ HEAVY = {"torch", "torchaudio", "librosa", "whisperx", "encodec", "vocos", "phon
 # The layers of the house, lowest first. A module imports from lower layers and from its own room only.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("vall_e.types",),
-    ("vall_e.layout", "vall_e.compat", "vall_e.languages", "vall_e.units"),
+    ("vall_e.layout", "vall_e.compat", "vall_e.languages", "vall_e.units", "vall_e.pictures"),
     ("vall_e.storage", "vall_e.audio", "vall_e.executor", "vall_e.config", "vall_e.progress"),
     ("vall_e.registry", "vall_e.stage", "vall_e.scores"),
     (

@@ -29,7 +29,7 @@ from vall_e.speaking import Synthesizer
 from vall_e.synthesize import main as speak
 from vall_e.train import CHECKPOINT, Trainer, TrainOptions, main, swap_test, train
 from vall_e.training.curves import METRICS
-from vall_e.types import ContractError, UsageError, Utterance
+from vall_e.types import ContractError, UsageError
 
 SMALL: dict[str, Any] = {
     **{"width": 32, "num_layers": 1, "num_heads": 2, "inner_width": 64, "text_layers": 1, "workers": 0},
@@ -104,9 +104,8 @@ def test_every_form_trains(built: Path, tmp_path: Path, form: dict[str, str]) ->
 
 @pytest.fixture(scope="module")
 def mixtures(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = spoken_dataset.Made(built.parent, list(storage.read_rows(built.parent / "utterances.jsonl", Utterance)), {})
     folder = tmp_path_factory.mktemp("mixtures")
-    spoken_dataset.add_mixtures(made, folder)
+    spoken_dataset.add_mixtures(built.parent, folder)
     return folder
 
 

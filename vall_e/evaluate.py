@@ -29,6 +29,7 @@ from vall_e.emb.asr.listen import MODEL_NAME, RATE_HZ, Listener, knows
 from vall_e.emb.codecs.base import mono
 from vall_e.emb.codecs.evaluate import draw_spectrogram
 from vall_e.emb.text.written import character_error_rate, edit_path
+from vall_e.pictures import find_pyplot
 from vall_e.speaking import Request, Spoken, Synthesizer
 from vall_e.types import UsageError, Utterance
 
@@ -100,23 +101,19 @@ def evaluate(
     if not examples:
         raise UsageError(f"{options.mixtures}: no mixture of an utterance for validation")
     texts = _texts(dataset or built.parent, {example.id for example in examples})
-    work = _written if options.task == STT else _spoken
-    rows = list(progress.track(work(speaker, data, examples, texts, options, output), STAGE, len(examples)))
-    counts = {"utterances": len(rows), "recognised": sum("cer" in row for row in rows)}
+    if options.task == STT:
+        found = _written(speaker, examples, texts)
+    else:
+        found = _spoken(speaker, data, examples, texts, options, output)
+    rows = list(progress.track(found, STAGE, len(examples)))
+    counts = {"utterances": len(rows), "recogniser": options.backend, "recognised": sum("cer" in row for row in rows)}
     figures = _summary(rows) | {"model": str(model), "task": options.task} | counts
     if output is not None:
         storage.write_json(output / FIGURES, figures | {"rows": rows}, output)
     return figures
 
 
-def _written(
-    speaker: Synthesizer,
-    data: Any,
-    examples: Sequence[Any],
-    texts: dict[str, Utterance],
-    options: EvaluateOptions,
-    output: Path | None,
-) -> Iterator[dict[str, Any]]:
+def _written(speaker: Synthesizer, examples: Sequence[Any], texts: dict[str, Utterance]) -> Iterator[dict[str, Any]]:
     """How many phonemes of each utterance are wrong, and what was written."""
     found = speaker.phonemes_of([example.source for example in examples])
     for example, phonemes in zip(examples, found, strict=True):
@@ -203,12 +200,8 @@ def _figures(listener: Listener | None, sounds: dict[str, np.ndarray], row: Utte
 
 def _draw(path: Path, sounds: dict[str, np.ndarray]) -> None:
     """Spectrograms of the source, of what was made, and of the target, one above the other."""
-    try:
-        import matplotlib
-
-        matplotlib.use("agg")
-        from matplotlib import pyplot
-    except ModuleNotFoundError:
+    pyplot = find_pyplot()
+    if pyplot is None:
         return  # the sounds are there all the same
     titles = {"source": "source", "": "made", "codec": "target, by the codec"}
     shown = [name for name in titles if name in sounds]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,7 @@ import numpy as np
 from vall_e import audio, config, trained
 from vall_e.dataset.tasks import STT, TASKS, TTS, shares_of
 from vall_e.dataset.vocab import BOS, EOS
-from vall_e.emb.asr.listen import knows
+from vall_e.emb.asr.listen import RATE_HZ, Listener, knows
 from vall_e.languages import parse_language
 from vall_e.types import UsageError
 from vall_e.units import is_voiced, units_of
@@ -241,16 +242,18 @@ class Synthesizer:
 
     def _errors(self, tries: Sequence[Spoken], text: str, language: str) -> list[float]:
         """The character error rate of what a recogniser reads in each."""
-        from vall_e.emb.asr.listen import RATE_HZ, Listener
         from vall_e.emb.codecs.base import mono
         from vall_e.emb.text.written import character_error_rate
 
-        if not hasattr(self, "_listener"):
-            options = self.options
-            self._listener = Listener(options.backend, model_name=options.model_name, device=options.device)
         sounds = [audio.resample(mono(each.audio), each.rate_hz, RATE_HZ) for each in tries]
-        heard = self._listener.texts(sounds, [language] * len(tries))
-        return [character_error_rate(text, each) for each in heard]
+        read = self._listener.texts(sounds, [language] * len(tries))
+        return [character_error_rate(text, each) for each in read]
+
+    @functools.cached_property
+    def _listener(self) -> Listener:
+        """The recogniser of `best_of`."""
+        options = self.options
+        return Listener(options.backend, model_name=options.model_name, device=options.device)
 
     def speak_requests(self, requests: Iterator[Request] | Sequence[Request]) -> Iterator[Spoken]:
         """What each request asks for, in their order, `batch_size` at once."""

@@ -29,7 +29,7 @@ from vall_e.speaking import Request, SynthesizeOptions, Synthesizer
 from vall_e.training.begin import check_aligned, make_optimiser, shapes_of, take_weights
 from vall_e.training.curves import METRICS, Progress, draw_curves, tensorboard
 from vall_e.training.options import TrainOptions
-from vall_e.training.ranks import Ranks, device_of, of_first, shard, whole_state
+from vall_e.training.ranks import Ranks, device_of, shard, whole_state
 from vall_e.training.swap import other_prompts, other_texts, swap_test
 from vall_e.types import ContractError, UsageError
 
@@ -64,11 +64,11 @@ class Trainer:
         chosen: dict[str, Any] = {"seed": options.seed, "prompt_frames": frames, "join_prompts": options.join_prompts}
         chosen |= {"aligned": is_monotone, "gates": options.gates}
         chosen |= {"speakers": options.speakers, "languages": options.languages}
-        mixed: dict[str, Any] = {"mixtures": options.mixtures}
-        self.data = Dataset(dataset, tasks=options.tasks, **mixed, **chosen)
+        chosen |= {"mixtures": options.mixtures}
+        self.data = Dataset(dataset, tasks=options.tasks, **chosen)
         self.validation = Dataset(dataset, "validation", **chosen)
         self.validation_of = {
-            name: Dataset(dataset, "validation", tasks=[name], **mixed, **chosen) for name in options.further_tasks
+            name: Dataset(dataset, "validation", tasks=[name], **chosen) for name in options.further_tasks
         }
         if is_monotone and not self.ranks.rank:
             check_aligned(dataset, self.data)
@@ -137,7 +137,7 @@ class Trainer:
             group = [next(batches) for _ in range(self.options.accumulate)]
             values = self._train_step(group)
             self.step += 1
-            self.seconds = of_first(self.ranks, before + time.monotonic() - started, self.device)
+            self.seconds = self.ranks.first(before + time.monotonic() - started, self.device)
             progress.show(values)
             is_last = self.share_done() >= 1
             if self.step % self.options.eval_every == 0 or is_last:

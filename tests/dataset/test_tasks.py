@@ -26,7 +26,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> spoken_dataset.Made:
     made = spoken_dataset.make(tmp_path_factory.mktemp("spoken"), count=60)
     durations(made.folder, DurationsOptions(executor="serial"))
     build(made.folder, made.folder / "built", BuildOptions())
-    spoken_dataset.add_mixtures(made, made.folder / "mixtures", leave_out=(made.rows[0].id,))
+    spoken_dataset.add_mixtures(made.folder, made.folder / "mixtures", leave_out=(made.rows[0].id,))
     return made
 
 

@@ -14,7 +14,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vall_e import storage
 from vall_e.dataset import Batch, Dataset, Example, for_synthesis
 from vall_e.dataset.build import BuildOptions, build
 from vall_e.dataset.tasks import TASKS
@@ -25,7 +24,6 @@ from vall_e.models.ar import AR, MOST_ELAPSED, ARConfig, elapsed_of, steps_of
 from vall_e.models.nar import NAR, NARConfig
 from vall_e.models.sampling import Sampler, Sampling, probabilities
 from vall_e.models.transformer import Cache, DualHead, Transformer, TransformerConfig, hits, joined, last_of
-from vall_e.types import Utterance
 from vall_e.units import units_of
 
 SMALL = TransformerConfig(width=32, num_layers=2, num_heads=2, inner_width=64)
@@ -360,9 +358,8 @@ NUM_TASKS, STT = 5, 4
 @pytest.fixture(scope="module")
 def of_task(built: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Batch]:
     """One utterance as an item of each task."""
-    made = spoken_dataset.Made(built.parent, list(storage.read_rows(built.parent / "utterances.jsonl", Utterance)), {})
     folder = tmp_path_factory.mktemp("mixtures")
-    spoken_dataset.add_mixtures(made, folder)
+    spoken_dataset.add_mixtures(built.parent, folder)
     found = {}
     for name in TASKS:
         data = Dataset(built, prompt_frames=20, tasks=(name,), mixtures=folder)

@@ -85,9 +85,8 @@ class Batch:
     def rows(self, numbers: torch.Tensor) -> Batch:
         """Some of the items, int64 [N], padded to the longest of them."""
         chosen = {name: tensor[numbers] for name, tensor in self._tensors().items()}
-        like = {"unit_optional": "unit_lengths", "frame_units": "target_lengths", "units": "unit_lengths"}
         for name, tensor in chosen.items():
-            lengths = chosen.get(like.get(name, f"{name}_lengths"))
+            lengths = chosen.get(_lengths_of(name))
             if lengths is not None:
                 chosen[name] = tensor[..., : int(lengths.max()) if len(lengths) else 0]
         return dataclasses.replace(self, ids=tuple(self.ids[number] for number in numbers.tolist()), **chosen)
@@ -121,8 +120,7 @@ class Batch:
         return (values[mask] if values.ndim == 2 else values.transpose(0, 1)[:, mask]), starts
 
     def _with_lengths(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
-        lengths = "unit_lengths" if name == "units" else f"{name}_lengths"
-        return getattr(self, name), getattr(self, lengths)
+        return getattr(self, name), getattr(self, _lengths_of(name))
 
     def ar(self) -> View:
         """For the autoregressive model: level 0 and its end.
@@ -158,6 +156,12 @@ class Batch:
         place = torch.arange(self.target.shape[2], device=self.target.device)
         targets = self.target[:, level].masked_fill(place >= self.target_lengths[:, None], IGNORE)
         return View(self.target[:, :level], targets)
+
+
+def _lengths_of(name: str) -> str:
+    """The field that has the lengths of another one, where it has some."""
+    like = {"units": "unit_lengths", "unit_optional": "unit_lengths", "frame_units": "target_lengths"}
+    return like.get(name, f"{name}_lengths")
 
 
 def collate(examples: Sequence[Example], *, codebook_size: int, vocabulary_size: int) -> Batch:

@@ -14,7 +14,7 @@ import argparse
 import functools
 import hashlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,7 @@ class MixOptions:
 
 @dataclass(frozen=True)
 class Noise:
-    """A stretch of a noise file: `name` below the folder of noises, and samples at the file's own rate."""
+    """A span of a noise file: `name` below the folder of noises, and samples at the file's own rate."""
 
     name: str
     start_samples: int
@@ -145,7 +145,9 @@ def mix(
             kinds.append(VOICE)
         else:
             notes.append("one speaker only: no mixtures with another voice")
-        items = [item for item in _items(slices, found, kinds, source, options) if not results.is_done(item.id)]
+        here = {name for name in {piece.recording_id for piece in slices} if source.is_there(name)}
+        present = [piece for piece in slices if piece.recording_id in here]
+        items = [item for item in _items(slices, here, found, kinds, source, options) if not results.is_done(item.id)]
         report = stage.StageReport(stage=STAGE, num_items=len(kinds) * len(slices), notes=notes)
         report.num_resumed = results.num_rows
         stage.run_stage(
@@ -157,9 +159,9 @@ def mix(
             total_items=len(items),
             total_audio_s=sum(item.duration_s for item in items),
         )
-        missing = sum(not source.is_there(piece.recording_id) for piece in slices)
-        if missing:
-            report.notes.append(f"{stage.plural(missing, 'utterance')}: the audio is not there any more")
+        if len(present) < len(slices):
+            missing = stage.plural(len(slices) - len(present), "utterance")
+            report.notes.append(f"{missing}: the audio is not there any more")
     report.wall_s = time.monotonic() - started
     return report
 
@@ -191,6 +193,7 @@ def _digest(noises: Sequence[Recording]) -> str:
 
 def _items(
     slices: Sequence[Slice],
+    here: Set[str],
     noises: Sequence[Recording],
     kinds: Sequence[str],
     source: Source,
@@ -198,7 +201,7 @@ def _items(
 ) -> Iterator[Item]:
     """All mixtures to make, each drawn from the seed, its kind and its utterance's id."""
     for piece in slices:
-        if not source.is_there(piece.recording_id):
+        if piece.recording_id not in here:
             continue
         for kind in kinds:
             words = [options.seed, (NOISE, VOICE).index(kind), hash_id(piece.id, ID_SALT)]
@@ -206,7 +209,7 @@ def _items(
             own = RecordingSlices(piece.recording_id, (piece,), source.place_of(piece.recording_id))
             low, high = (getattr(options, f"{kind}_{end}_db") for end in ("min", "max"))
             level_db = round(float(rng.uniform(low, high)), 2)
-            other = _noise(noises, piece, rng) if kind == NOISE else _voice(slices, piece, source, rng)
+            other = _noise(noises, piece, rng) if kind == NOISE else _voice(slices, here, piece, source, rng)
             if other is not None:
                 yield Item(f"{kind}/{piece.id}", kind, own, other, level_db)
 
@@ -218,13 +221,15 @@ def _noise(noises: Sequence[Recording], piece: Slice, rng: np.random.Generator) 
     return Noise(chosen.id, start, length, chosen.sample_rate_hz)
 
 
-def _voice(slices: Sequence[Slice], piece: Slice, source: Source, rng: np.random.Generator) -> RecordingSlices | None:
+def _voice(
+    slices: Sequence[Slice], here: Set[str], piece: Slice, source: Source, rng: np.random.Generator
+) -> RecordingSlices | None:
     """An utterance of another speaker, from another recording; None where chance found none."""
     own = speaker_key(piece.group, piece.speaker)
     for _ in range(DRAWS):
         other = slices[int(rng.integers(len(slices)))]
         differs = speaker_key(other.group, other.speaker) != own and other.recording_id != piece.recording_id
-        if differs and source.is_there(other.recording_id):
+        if differs and other.recording_id in here:
             return RecordingSlices(other.recording_id, (other,), source.place_of(other.recording_id))
     return None
 

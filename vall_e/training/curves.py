@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from vall_e import storage
+from vall_e.pictures import find_pyplot
 
 METRICS, CURVES = "metrics.jsonl", "curves.png"
 VALIDATION = "validation_"  # how the names of its losses begin
@@ -53,12 +54,8 @@ class Progress:
 
 def draw_curves(folder: Path) -> None:
     """curves.png from metrics.jsonl: validation losses by step, with the wrong text or voice, and of further tasks."""
-    try:
-        import matplotlib
-
-        matplotlib.use("agg")
-        from matplotlib import pyplot
-    except ModuleNotFoundError:
+    pyplot = find_pyplot()
+    if pyplot is None:
         return  # the figures are in metrics.jsonl all the same
     rows = [row for _, row in storage.read_json_lines(folder / METRICS)]
     panels = _panels([name.removeprefix(VALIDATION) for name in rows[-1] if name.startswith(VALIDATION)])

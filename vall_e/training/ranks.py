@@ -50,17 +50,16 @@ class Ranks:
         for value, found in zip(values, _unflatten_dense_tensors(flat, list(values)), strict=True):
             value.copy_(found)
 
+    def first(self, value: float, device: str) -> float:
+        """What the first process has in place of `value`: clocks differ, and all must stop at the same step."""
+        import torch
+        import torch.distributed as dist
 
-def of_first(ranks: Ranks, value: float, device: str) -> float:
-    """What the first process has in place of `value`: clocks differ, and all of them must stop at the same step."""
-    import torch
-    import torch.distributed as dist
-
-    if ranks.count == 1:
-        return value
-    shared = torch.tensor([value], dtype=torch.float64, device=device)
-    dist.broadcast(shared, src=0)
-    return float(shared)
+        if self.count == 1:
+            return value
+        shared = torch.tensor([value], dtype=torch.float64, device=device)
+        dist.broadcast(shared, src=0)
+        return float(shared)
 
 
 def device_of(name: str) -> str:

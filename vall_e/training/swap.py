@@ -6,27 +6,28 @@ A model whose loss they leave as it is does not listen to them, however low it i
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import torch
+
     from vall_e.dataset import Batch
 
-
-LEAST_TEXT, LEAST_VOICE = 0.1, 0.05  # nats a frame by which the loss of a model that listens is higher, at least
+# how a figure with something wrong is called → what is wrong, and by how many nats a frame the loss of a model that
+# listens to it is higher, at least
+SWAPS = {"_swapped_text": ("text", 0.1), "_swapped_voice": ("prompt", 0.05)}
 
 
 def swap_test(row: Mapping[str, Any]) -> dict[str, Any]:
     """By how much the wrong text and the wrong voice make a model's loss worse, from a row of metrics.jsonl."""
     found: dict[str, Any] = {"swap": {}, "warnings": []}
-    least = {"_swapped_text": ("text", LEAST_TEXT), "_swapped_voice": ("prompt", LEAST_VOICE)}
     for name, value in row.items():
-        for suffix in ("_swapped_text", "_swapped_voice"):
+        for suffix, (what, least) in SWAPS.items():
             if name.endswith(suffix):
                 worse = value - row[name.removesuffix(suffix)]
                 found["swap"][name.removeprefix("validation_")] = round(worse, 4)
-                what, limit = least[suffix]
-                if name.startswith("validation_ar_codes") and worse < limit:
+                if name.startswith("validation_ar_codes") and worse < least:
                     why = f"with another {what} its loss is {worse:.3f} nats higher only"
                     found["warnings"].append(f"the AR model does not listen to the {what}: {why}; see docs/training.md")
     return found
@@ -37,17 +38,9 @@ def other_texts(batch: Batch) -> Batch:
     import torch
 
     order = torch.arange(len(batch)).roll(-1).to(batch.text.device)
-    units = batch.unit_lengths[order]
-    scaled = (batch.frame_units * units[:, None] // batch.unit_lengths[:, None].clamp(min=1)).clamp(min=-1)
-    return dataclasses.replace(
-        batch,
-        text=batch.text[order],
-        text_lengths=batch.text_lengths[order],
-        units=batch.units[order],
-        unit_optional=batch.unit_optional[order],
-        unit_lengths=units,
-        frame_units=scaled,
-    )
+    dealt = _dealt(batch, order, ("text", "text_lengths", "units", "unit_optional", "unit_lengths"))
+    own, units = batch.unit_lengths[:, None].clamp(min=1), dealt.unit_lengths[:, None]
+    return dataclasses.replace(dealt, frame_units=(batch.frame_units * units // own).clamp(min=-1))
 
 
 def other_prompts(batch: Batch) -> Batch:
@@ -60,13 +53,13 @@ def other_prompts(batch: Batch) -> Batch:
         for row in range(len(speakers))
     ]
     chosen = torch.tensor(order, device=batch.text.device)
-    return dataclasses.replace(
-        batch,
-        prompt=batch.prompt[chosen],
-        prompt_lengths=batch.prompt_lengths[chosen],
-        prompt_text=batch.prompt_text[chosen],
-        prompt_text_lengths=batch.prompt_text_lengths[chosen],
-    )
+    return _dealt(batch, chosen, ("prompt", "prompt_lengths", "prompt_text", "prompt_text_lengths"))
+
+
+def _dealt(batch: Batch, order: torch.Tensor, names: Sequence[str]) -> Batch:
+    """With these parts of other items, int64 [B]."""
+    parts: dict[str, Any] = {name: getattr(batch, name)[order] for name in names}
+    return dataclasses.replace(batch, **parts)
 
 
 def _after(row: int, count: int) -> Iterator[int]:

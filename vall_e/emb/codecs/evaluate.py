@@ -23,6 +23,7 @@ from vall_e import config, storage
 from vall_e.emb.codecs.base import Codec, mono
 from vall_e.emb.codecs.registry import CodecOptions, load_codec
 from vall_e.executor import devices
+from vall_e.pictures import find_pyplot
 from vall_e.types import BackendError, CodecSpec, UsageError
 
 PESQ_RATE_HZ = 16_000  # wide-band PESQ (ITU-T P.862.2) is defined at this rate alone
@@ -226,11 +227,8 @@ def show(scores: Sequence[Score]) -> None:
 
 def draw(codecs: Sequence[Codec], clip: np.ndarray, sample_rate_hz: int, path: Path) -> None:
     """Writes a picture: the clip on top, below it a row per codec with one level, some levels, and all."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
+    pyplot = find_pyplot()
+    assert pyplot is not None, "the command asked for it before it began"
     figure, axes = pyplot.subplots(len(codecs) + 1, 3, figsize=(13, 2.6 * (len(codecs) + 1)), squeeze=False)
     for blank in axes[0, 1:]:
         blank.axis("off")
