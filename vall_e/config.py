@@ -110,7 +110,7 @@ def _as_json(value: Any) -> Any:
 
 def add_options(parser: argparse.ArgumentParser, cls: type, *, without: Sequence[str] = ()) -> None:
     """A flag for each field of `cls`. Flags that are not given stay away from the namespace."""
-    what = "YAML file with a section per stage, or the name of one that ships: default, offline"
+    what = "YAML file with a section per stage, or the name of one that ships, like offline"
     parser.add_argument("--config", type=Path, metavar="FILE", help=what)
     hints = typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):
